@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Python interface: ``compile_model`` and what it returns.
+
+    compiled = compile_model("network.onnx", board="mps2-an500")
+    compiled.write("out")
+    outputs = execute(compiled.graph, {"input": x})   # the reference, see mcucompiler.reference
+"""
+
+from __future__ import annotations
+
+import keyword
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcucompiler import __version__
+from mcucompiler.boards import Board, load_board
+from mcucompiler.emit import SourceTree, emit, stack_bound
+from mcucompiler.emit.environment import c_identifier
+from mcucompiler.errors import DoesNotFitError, UsageError
+from mcucompiler.ir.graph import Graph
+from mcucompiler.lower.types import Cpu, LoweringOptions
+from mcucompiler.memory.peak import describe_peak
+from mcucompiler.pipeline import Hooks, Planned, import_and_rewrite, plan_graph
+
+# A network called like one of these would hide a system header or collide with the runtime's files.
+_RESERVED_NAMES = frozenset(
+    "assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg "
+    "stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar wctype "
+    "main harness manifest".split()
+)
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_LONGEST_NAME = 48
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompileOptions:
+    """What the user asks of a compilation.
+
+    Attributes:
+        name: C prefix of the network; "" to derive it from the file's name.
+        board: a board's name or the path of its TOML file.
+        cpu: a core instead of the board's ("cortex-m7", "cortex-m4", "host"), "" for the board's.
+        ram_limit: bytes that arena and stack together may take; None for what the board has.
+        flash_limit: bytes that weights and constants may take; None for what the board has.
+        io: "int8": the caller quantises; "float": the program takes and gives float32 where ONNX does.
+        optimize: "speed", "ram" or "size".
+        exact: "proved" or "float", see LoweringOptions.
+        batch: what a dynamic batch axis is fixed to.
+        shapes: shapes of inputs, by name, for other dynamic axes.
+    """
+
+    name: str = ""
+    board: str = "mps2-an500"
+    cpu: str = ""
+    ram_limit: int | None = None
+    flash_limit: int | None = None
+    io: str = "int8"
+    optimize: str = "speed"
+    exact: str = "proved"
+    batch: int = 1
+    shapes: Mapping[str, tuple[int, ...]] | None = None
+
+    def command(self) -> str:
+        """The options as one would type them, without folders; the same on every machine."""
+        parts = ["mcucompiler compile"]
+        board = Path(self.board).stem if self.board.endswith(".toml") else self.board
+        parts.append(f"--board {board}")
+        for option, value, default in (
+            ("name", self.name, ""),
+            ("cpu", self.cpu, ""),
+            ("ram-limit", self.ram_limit, None),
+            ("flash-limit", self.flash_limit, None),
+            ("io", self.io, "int8"),
+            ("optimize", self.optimize, "speed"),
+            ("exact", self.exact, "proved"),
+            ("batch", self.batch, 1),
+        ):
+            if value != default:
+                parts.append(f"--{option} {value}")
+        for name, shape in sorted((self.shapes or {}).items()):
+            parts.append(f"--shape {name}={'x'.join(map(str, shape))}")
+        return " ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CompiledModel:
+    """A compiled network.
+
+    Attributes:
+        options: what was asked for.
+        board: the target.
+        planned: the stages' values: graph, kernels, schedule, memory plan.
+        tree: the generated files.
+    """
+
+    options: CompileOptions
+    board: Board
+    planned: Planned
+    tree: SourceTree
+
+    @property
+    def graph(self) -> Graph:
+        """The integer program that the reference executes and the C computes."""
+        return self.planned.graph
+
+    def write(self, directory: str | Path, *, force: bool = False) -> Path:
+        """Writes the generated files; all of them or none.
+
+        Args:
+            directory: the output folder; made with its parents.
+            force: write into a folder that has other content, which is left alone but for files of
+                the same names.
+
+        Raises:
+            UsageError: the folder has content and ``force`` is not given, or is not a folder.
+        """
+        target = Path(directory)
+        if target.exists() and not target.is_dir():
+            raise UsageError(f"{str(target)!r} exists and is not a folder")
+        occupied = target.is_dir() and any(target.iterdir())
+        if occupied and not force:
+            raise UsageError(f"the output folder {str(target)!r} is not empty; choose another or give --force")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        except OSError as error:
+            raise UsageError(f"cannot write beside {str(target)!r}: {error.strerror}") from error
+        try:
+            for name, text in self.tree.files.items():
+                (scratch / name).write_text(text, encoding="utf-8", newline="\n")
+            if occupied:
+                for name in sorted(self.tree.files, key=lambda name: name == "manifest.json"):
+                    os.replace(scratch / name, target / name)
+            else:
+                if target.is_dir():
+                    target.rmdir()
+                scratch.chmod(0o755)
+                scratch.rename(target)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return target
+
+
+def compile_model(
+    model: str | Path | bytes, options: CompileOptions | None = None, *, hooks: Hooks | None = None
+) -> CompiledModel:
+    """Compiles an ONNX network to C.
+
+    Args:
+        model: path of an ONNX file, or its bytes.
+        options: what is asked for.
+        hooks: told of progress, timing and intermediate values.
+
+    Raises:
+        ModelError: the model cannot be read, is invalid or has unsupported parts.
+        DoesNotFitError: arena and stack or weights exceed the board or a limit.
+        BoardError: unknown board or faulty board file.
+        UsageError: an impossible option.
+        VerificationError: a plan of the compiler's own was refused: a defect.
+    """
+    options = options or CompileOptions()
+    board = load_board(options.board)
+    cpu = _cpu(options.cpu, board)
+    name = network_name(options.name, model)
+    imported, graph = import_and_rewrite(
+        model, batch=options.batch, shapes=options.shapes, io=options.io, hooks=hooks
+    )
+    lowering = LoweringOptions(cpu=cpu, exact=options.exact, optimize=options.optimize)
+    planned = plan_graph(imported, graph, lowering, hooks=hooks)
+    tree = emit(
+        planned.schedule,
+        planned.plan,
+        name=name,
+        version=__version__,
+        command=options.command(),
+        board=board.name,
+        cpu=cpu,
+    )
+    _check_limits(planned, tree, board, options)
+    return CompiledModel(options=options, board=board, planned=planned, tree=tree)
+
+
+def network_name(wanted: str, model: str | Path | bytes) -> str:
+    """The C prefix: the user's if it is a usable identifier, otherwise one made from the file's name.
+
+    Raises:
+        UsageError: a name that is no identifier or would hide a system header.
+    """
+    if wanted:
+        if not _IDENTIFIER.fullmatch(wanted) or len(wanted) > _LONGEST_NAME:
+            raise UsageError(
+                f"--name {wanted!r} is not a C identifier of at most {_LONGEST_NAME} letters, digits and underscores "
+                "that starts with a letter"
+            )
+        if wanted.lower() in _RESERVED_NAMES or wanted.lower().startswith("mc_"):
+            raise UsageError(f"--name {wanted!r} would hide a header of the C library or of the runtime")
+        return wanted
+    stem = "network" if isinstance(model, bytes) else Path(model).name.split(".")[0]
+    name = c_identifier(stem)[:_LONGEST_NAME].rstrip("_").lower()
+    unusable = name in _RESERVED_NAMES or name.startswith("mc_") or keyword.iskeyword(name)
+    return f"{name}_net" if unusable else name
+
+
+def _cpu(wanted: str, board: Board) -> Cpu:
+    known = {
+        "cortex-m7": Cpu(),
+        "cortex-m4": Cpu(name="cortex-m4", fpu="fpv4-sp-d16"),
+        "host": Cpu(name="host", fpu="", dsp=False),
+    }
+    if not wanted or wanted == board.cpu.name:
+        return board.cpu
+    if wanted not in known:
+        raise UsageError(f"--cpu {wanted!r} is unknown; known are {', '.join(known)}")
+    return known[wanted]
+
+
+def _check_limits(planned: Planned, tree: SourceTree, board: Board, options: CompileOptions) -> None:
+    ram = min((limit for limit in (options.ram_limit, board.ram_bytes) if limit is not None), default=None)
+    needed = planned.plan.arena_bytes + stack_bound(planned.schedule)
+    if ram is not None and needed > ram:
+        raise DoesNotFitError(
+            "RAM",
+            needed,
+            ram,
+            peak=describe_peak(planned.schedule, planned.plan),
+            alternative="a smaller input (--shape), a narrower network, or a board with more RAM",
+        )
+    flash = min((limit for limit in (options.flash_limit, board.flash_bytes) if limit is not None), default=None)
+    constants = tree.program.weights_bytes + tree.program.const_bytes
+    if flash is not None and constants > flash:
+        raise DoesNotFitError(
+            "flash",
+            constants,
+            flash,
+            peak="weights and constants alone, without code",
+            alternative="a narrower network, or a board with more flash",
+        )

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Boards: TOML files read into frozen values."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from mcucompiler.errors import BoardError
+from mcucompiler.fields import Fields
+from mcucompiler.lower.types import Cpu
+from mcucompiler.resources import boards_dir
+
+CONTENTS = ("vectors", "text", "rodata", "weights", "data", "stack", "arena")
+"""What a region may hold: the vector table, code, constants, weights, static data, stack and the network's arena."""
+
+REGION_KINDS = ("ram", "flash", "itcm", "dtcm", "sram", "external")
+RUNTIME_DATA_BYTES = 4096
+"""What start-up and harness may need of the region that holds static data."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_REGION_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_CPU_NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+_ADDRESS_SPACE = 1 << 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """A range of addresses.
+
+    Attributes:
+        name: as in the linker script.
+        kind: one of REGION_KINDS.
+        origin: first address.
+        length: bytes.
+        holds: what may be put there, of CONTENTS.
+    """
+
+    name: str
+    kind: str
+    origin: int
+    length: int
+    holds: tuple[str, ...]
+
+    @property
+    def end(self) -> int:
+        """One past the last address."""
+        return self.origin + self.length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caches:
+    """Sizes in bytes; 0 without one."""
+
+    instruction_bytes: int = 0
+    data_bytes: int = 0
+    line_bytes: int = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Qemu:
+    """How the board is emulated.
+
+    Attributes:
+        machine: as in ``qemu-system-arm -M``.
+        icount_shift: as in ``-icount shift=N``: an instruction takes 2**N ns of virtual time.
+        timer_hz: clock of the timer that the harness reads.
+    """
+
+    machine: str
+    icount_shift: int
+    timer_hz: int
+
+    @property
+    def instructions_per_tick(self) -> float:
+        """Instructions that pass in one tick of the timer."""
+        return 1e9 / (self.timer_hz * float(1 << self.icount_shift))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """A target.
+
+    Attributes:
+        name: what users call it.
+        description: one line.
+        cpu: the core; named "host" for the machine that the compiler runs on.
+        clock_hz: rated core clock, 0 where it means nothing.
+        caches: of the core.
+        regions: memory, fastest first among those that may hold the same; () for the host.
+        stack_bytes: main stack of the firmware.
+        startup: stem of the start-up file in the runtime; "" for the host.
+        console: how the firmware talks: "semihosting" or "stdio".
+        qemu: how it is emulated, where it can be.
+    """
+
+    name: str
+    description: str
+    cpu: Cpu
+    clock_hz: int
+    caches: Caches
+    regions: tuple[Region, ...]
+    stack_bytes: int
+    startup: str
+    console: str
+    qemu: Qemu | None
+
+    @property
+    def is_host(self) -> bool:
+        """Whether programs for it run on this machine."""
+        return self.cpu.name == "host"
+
+    @property
+    def ram_bytes(self) -> int | None:
+        """RAM for a network's arena and stack, in one piece; None where it is not bounded.
+
+        The firmware's own stack and data are taken off the regions that hold them.
+        """
+        usable = [region.length - self._reserved(region) for region in self.regions if "arena" in region.holds]
+        return max(usable) if usable else None
+
+    @property
+    def flash_bytes(self) -> int | None:
+        """Memory for code and weights together; None where it is not bounded."""
+        sizes = [region.length for region in self.regions if {"text", "weights"} & set(region.holds)]
+        return sum(sizes) if sizes else None
+
+    def holding(self, content: str) -> tuple[Region, ...]:
+        """The regions that may hold something, in the board's order."""
+        return tuple(region for region in self.regions if content in region.holds)
+
+    def _reserved(self, region: Region) -> int:
+        first_stack, first_data = self.holding("stack")[0], self.holding("data")[0]
+        return (self.stack_bytes if region is first_stack else 0) + (RUNTIME_DATA_BYTES if region is first_data else 0)
+
+
+def list_boards() -> tuple[str, ...]:
+    """Names of the boards that come with the compiler, sorted."""
+    return tuple(sorted(path.parent.name for path in boards_dir().glob("*/board.toml")))
+
+
+def load_board(name_or_path: str) -> Board:
+    """A board that comes with the compiler, by name, or one of the user's, by the path of its ``.toml`` file.
+
+    Raises:
+        BoardError: unknown name, unreadable file, missing, unknown or wrong key.
+    """
+    if name_or_path.endswith(".toml"):
+        path = Path(name_or_path)
+    else:
+        if name_or_path not in list_boards():
+            raise BoardError(
+                f"unknown board {name_or_path!r}; known are {', '.join(list_boards())}; "
+                "a board of your own is given by the path of its .toml file"
+            )
+        path = boards_dir() / name_or_path / "board.toml"
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BoardError(f"board file {str(path)!r} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise BoardError(f"board file {str(path)!r} is not valid TOML: {error}") from error
+    return _board(Fields(values, f"board file {str(path)!r}", BoardError))
+
+
+def _board(fields: Fields) -> Board:
+    fields.only(
+        "name", "description", "clock_hz", "stack_bytes", "startup", "console", "cpu", "caches", "regions", "qemu"
+    )
+    name = fields.get("name", str)
+    if not _NAME.fullmatch(name):
+        raise fields.fail("name", f"is {name!r}; lower-case letters, digits, '-' and '_' are allowed")
+    cpu = _cpu(fields.table("cpu"))
+    is_host = cpu.name == "host"
+    board = Board(
+        name=name,
+        description=fields.get("description", str),
+        cpu=cpu,
+        clock_hz=fields.natural("clock_hz", 0),
+        caches=_caches(fields.table("caches", {})),
+        regions=tuple(_region(region) for region in fields.tables("regions", () if is_host else ({},))),
+        stack_bytes=fields.size("stack_bytes", 0) if is_host else fields.size("stack_bytes"),
+        startup="" if is_host else fields.choice("startup", ("cortex_m",)),
+        console=fields.choice("console", ("semihosting", "stdio")),
+        qemu=_qemu(fields.table("qemu")) if "qemu" in fields.values else None,
+    )
+    if not is_host:
+        _check_regions(fields, board)
+    return board
+
+
+def _cpu(fields: Fields) -> Cpu:
+    fields.only("name", "fpu", "dsp")
+    cpu = Cpu(name=fields.get("name", str), fpu=fields.get("fpu", str, ""), dsp=fields.get("dsp", bool, False))
+    for key, value in (("name", cpu.name), ("fpu", cpu.fpu)):
+        # Both become part of a compiler's command line.
+        if value and not _CPU_NAME.fullmatch(value):
+            raise fields.fail(key, f"is {value!r}; lower-case letters, digits, '-', '+' and '.' are allowed")
+    if not cpu.name:
+        raise fields.fail("name", "is empty; give it as in the compiler's -mcpu, for example cortex-m7")
+    return cpu
+
+
+def _caches(fields: Fields) -> Caches:
+    fields.only("instruction_bytes", "data_bytes", "line_bytes")
+    return Caches(
+        instruction_bytes=fields.size("instruction_bytes", 0),
+        data_bytes=fields.size("data_bytes", 0),
+        line_bytes=fields.size("line_bytes", 32),
+    )
+
+
+def _qemu(fields: Fields) -> Qemu:
+    fields.only("machine", "icount_shift", "timer_hz")
+    machine = fields.get("machine", str)
+    if not _NAME.fullmatch(machine):
+        raise fields.fail("machine", f"is {machine!r}; give it as in qemu-system-arm -M")
+    timer_hz = fields.natural("timer_hz")
+    if timer_hz == 0:
+        raise fields.fail("timer_hz", "is 0; it must be positive")
+    return Qemu(machine=machine, icount_shift=fields.natural("icount_shift", 0), timer_hz=timer_hz)
+
+
+def _region(fields: Fields) -> Region:
+    fields.only("name", "kind", "origin", "length", "holds")
+    region = Region(
+        name=fields.get("name", str),
+        kind=fields.choice("kind", REGION_KINDS),
+        origin=fields.natural("origin"),
+        length=fields.size("length"),
+        holds=fields.texts("holds"),
+    )
+    if not _REGION_NAME.fullmatch(region.name):
+        raise fields.fail("name", f"is {region.name!r}; lower-case letters, digits and '_' are allowed")
+    if region.length == 0:
+        raise fields.fail("length", "is 0; a region has at least one byte")
+    if region.end > _ADDRESS_SPACE:
+        raise fields.fail("length", f"is {region.length}; the region ends beyond the 32-bit address space")
+    unknown = [content for content in region.holds if content not in CONTENTS]
+    if unknown:
+        raise fields.fail("holds", f"names {unknown[0]!r}; a region may hold {', '.join(CONTENTS)}")
+    return region
+
+
+def _check_regions(fields: Fields, board: Board) -> None:
+    names = [region.name for region in board.regions]
+    if len(set(names)) != len(names):
+        raise fields.fail("regions", f"has two regions of one name: {', '.join(names)}")
+    ordered = sorted(board.regions, key=lambda region: region.origin)
+    for lower, upper in pairwise(ordered):
+        if upper.origin < lower.end:
+            raise fields.fail(
+                "regions", f"overlap: {lower.name!r} ends at {lower.end:#x}, {upper.name!r} begins before"
+            )
+    for content in CONTENTS:
+        if not board.holding(content):
+            raise fields.fail("regions", f"hold no {content!r}; at least one region must name it in 'holds'")
+    if board.stack_bytes % 8 or not 256 <= board.stack_bytes <= board.holding("stack")[0].length:
+        raise fields.fail(
+            "stack_bytes",
+            f"is {board.stack_bytes}; it must be a multiple of 8, at least 256, and fit region "
+            f"{board.holding('stack')[0].name!r}",
+        )

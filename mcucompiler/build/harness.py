@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The generated headers that tie the harness to one network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcucompiler.manifest import Manifest
+
+CONFIG_NAME = "harness_config.h"
+HOOK_NAME = "harness_hook.h"
+FENCE_BYTES = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A piece of the arena to be dumped after a step: an output of it.
+
+    Attributes:
+        step: index of the step.
+        output: index of the step's output.
+        offset: bytes from the arena's start.
+        bytes: how many.
+    """
+
+    step: int
+    output: int
+    offset: int
+    bytes: int
+
+
+def segments(manifest: Manifest) -> tuple[Segment, ...]:
+    """What the harness dumps, in the order in which it does."""
+    return tuple(
+        Segment(step=step.index, output=index, offset=tensor.offset, bytes=tensor.span_bytes)
+        for step in manifest.steps
+        for index, tensor in enumerate(step.outputs)
+    )
+
+
+def write_headers(manifest: Manifest, folder: Path, *, timer_hz: int = 0) -> None:
+    """Write both headers.
+
+    Args:
+        manifest: of the network.
+        folder: where to.
+        timer_hz: clock of the emulated board's timer.
+    """
+    (folder / CONFIG_NAME).write_text(_config(manifest, timer_hz), encoding="ascii")
+    (folder / HOOK_NAME).write_text(_hook(manifest), encoding="ascii")
+
+
+def _config(manifest: Manifest, timer_hz: int) -> str:
+    name, prefix = manifest.name, manifest.prefix
+    dumps = segments(manifest)
+    lines = [
+        f"/* What the harness knows of the network '{name}'. Generated from its manifest. */",
+        "#ifndef MC_HARNESS_CONFIG_H",
+        "#define MC_HARNESS_CONFIG_H",
+        "",
+        "#include <stddef.h>",
+        "#include <stdint.h>",
+        "",
+        f'#include "{name}.h"',
+        "",
+        *(f"#define mc_network_{function} {name}_{function}" for function in ("run", "input", "output")),
+        f"#define MC_STATUS_NULL {prefix}_ERR_NULL",
+        f"#define MC_STATUS_ARENA {prefix}_ERR_ARENA",
+        f"#define MC_STATUS_ALIGN {prefix}_ERR_ALIGN",
+        f"#define MC_ARENA_BYTES {prefix}_ARENA_BYTES",
+        f"#define MC_ARENA_ALIGN {prefix}_ARENA_ALIGN",
+        "/* The least odd multiple of the alignment that is no shorter than a fence. */",
+        f"#define MC_LEAD_BYTES (((({FENCE_BYTES}u + MC_ARENA_ALIGN - 1u) / MC_ARENA_ALIGN) | 1u) * MC_ARENA_ALIGN)",
+        f"#define MC_TRAIL_BYTES {FENCE_BYTES}u",
+        f"#define MC_INPUT_COUNT {len(manifest.inputs)}u",
+        f"#define MC_OUTPUT_COUNT {len(manifest.outputs)}u",
+        f"#define MC_STEP_COUNT {len(manifest.steps)}u",
+        f"#define MC_SEGMENT_COUNT {len(dumps)}u",
+        f"#define MC_TIMER_HZ {timer_hz}u",
+        "",
+        "typedef struct { uint32_t step, offset, bytes; } mc_segment_t;",
+        "static const mc_segment_t mc_segments[MC_SEGMENT_COUNT + 1u] = {",
+        *(f"    {{ {dump.step}u, {dump.offset}u, {dump.bytes}u }}," for dump in dumps),
+        "    { 0u, 0u, 0u },",
+        "};",
+        f"static const uint32_t mc_input_bytes[] = {{ {_sizes(manifest, 'inputs')} }};",
+        f"static const uint32_t mc_output_bytes[] = {{ {_sizes(manifest, 'outputs')} }};",
+        "",
+        "/* Header and manifest must say the same. */",
+        _equal(f"{prefix}_ARENA_BYTES", manifest.memory.arena_bytes),
+        _equal(f"{prefix}_INPUT_COUNT", len(manifest.inputs)),
+        _equal(f"{prefix}_OUTPUT_COUNT", len(manifest.outputs)),
+        *(_equal(f"{prefix}_INPUT_{tensor.index}_BYTES", tensor.bytes) for tensor in manifest.inputs),
+        *(_equal(f"{prefix}_OUTPUT_{tensor.index}_BYTES", tensor.bytes) for tensor in manifest.outputs),
+        "",
+        "#endif",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _sizes(manifest: Manifest, which: str) -> str:
+    tensors = manifest.inputs if which == "inputs" else manifest.outputs
+    return ", ".join(f"{tensor.bytes}u" for tensor in tensors) or "0u"
+
+
+def _equal(macro: str, value: int) -> str:
+    return f'_Static_assert({macro} == {value}u, "{macro} is not what the manifest says");'
+
+
+def _hook(manifest: Manifest) -> str:
+    return (
+        f"/* Included before the sources of '{manifest.name}' when they are built for profiling. */\n"
+        "#include <stdint.h>\n"
+        "void mc_harness_step(uint32_t index);\n"
+        f"#define {manifest.prefix}_STEP_HOOK(index) mc_harness_step((uint32_t)(index))\n"
+    )

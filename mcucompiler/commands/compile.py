@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``compile``: an ONNX file to a folder of C."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from mcucompiler.commands.options import add_json, named_shape, positive, size
+from mcucompiler.commands.session import Session
+from mcucompiler.errors import UsageError
+
+HELP = "compile an int8 ONNX network to C"
+_CPUS = ("cortex-m7", "cortex-m4", "host")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("model", metavar="MODEL.onnx", type=Path, help="quantized ONNX network")
+    parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True, help="folder to write")
+    parser.add_argument("--name", default="", metavar="N", help="C prefix (default: from the file's name)")
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument("--board", default="mps2-an500", metavar="B", help="board, or a board's .toml file")
+    target.add_argument("--cpu", default="", choices=_CPUS, help="core instead of the board's")
+    parser.add_argument("--ram-limit", type=size, metavar="SIZE", help="most bytes of arena and stack, e.g. 64K")
+    parser.add_argument("--flash-limit", type=size, metavar="SIZE", help="most bytes of constants, e.g. 1M")
+    parser.add_argument("--input", choices=("resident",), default="resident", help="how the input arrives")
+    parser.add_argument("--io", choices=("int8", "float"), default="int8", help="types at the boundary")
+    parser.add_argument("--optimize", choices=("speed", "ram", "size"), default="speed", help="what to favor")
+    parser.add_argument(
+        "--exact", choices=("proved", "float"), default="proved", help="integer requantization where proved, or never"
+    )
+    parser.add_argument("--batch", type=positive, default=1, metavar="N", help="size of a dynamic batch axis")
+    parser.add_argument(
+        "--shape", type=named_shape, action="append", default=[], metavar="NAME=1x3x96x96", help="shape of an input"
+    )
+    parser.add_argument("--explain", action="store_true", help="say why each kernel was chosen")
+    parser.add_argument("--force", action="store_true", help="write into a folder that has other content")
+    parser.add_argument("--dump-dir", metavar="D", type=Path, help="write the graph after each pass there")
+    add_json(parser)
+
+
+def run(args: argparse.Namespace, session: Session) -> int:
+    """Compile, write, and say what came out."""
+    _check_folder(args.output, force=args.force)
+    from mcucompiler.api import CompileOptions, compile_model
+    from mcucompiler.manifest import read_manifest
+    from mcucompiler.pipeline import Hooks
+    from mcucompiler.report.network import boundary_table, explanation_table, summary
+    from mcucompiler.report.text import facts
+
+    shapes = dict(args.shape)
+    if len(shapes) != len(args.shape):
+        raise UsageError("--shape names an input twice")
+    options = CompileOptions(
+        name=args.name,
+        board=args.board,
+        cpu=args.cpu,
+        ram_limit=args.ram_limit,
+        flash_limit=args.flash_limit,
+        io=args.io,
+        optimize=args.optimize,
+        exact=args.exact,
+        batch=args.batch,
+        shapes=shapes,
+    )
+    with session.progress() as progress:
+        hooks = Hooks(
+            stage=lambda stage: progress(stage, 0, 0),
+            done=lambda stage, seconds: session.note(f"{stage}: {seconds:.2f} s"),
+            dump=_dumper(args.dump_dir) if args.dump_dir else None,
+        )
+        compiled = compile_model(args.model, options, hooks=hooks)
+    folder = compiled.write(args.output, force=args.force)
+    manifest = read_manifest(folder)
+    if args.json:
+        session.show_json({"directory": str(args.output), **manifest.raw})
+        return 0
+    parts = [facts(summary(manifest)), boundary_table(manifest)]
+    if args.explain:
+        parts.append(explanation_table(manifest))
+    session.show(
+        [*parts, f"written to {args.output}; next: mcucompiler validate {args.output} --model {args.model} --on qemu"]
+    )
+    return 0
+
+
+def _check_folder(folder: Path, *, force: bool) -> None:
+    """Refuse a folder that could not be written before the long work rather than after it."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{str(folder)!r} exists and is not a folder")
+    if not force and folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(f"the output folder {str(folder)!r} is not empty; choose another or give --force")
+
+
+def _dumper(folder: Path) -> Callable[[str, str], None]:
+    """Writes dumps into a folder, which is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def dump(name: str, text: str) -> None:
+        (folder / name).write_text(text, encoding="utf-8")
+
+    return dump

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that several commands share, and types of their values."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mcucompiler.fields import parse_size
+
+_DEFAULT_TIMEOUT_S = 120.0
+
+
+def size(text: str) -> int:
+    """A size such as 64K."""
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def positive(text: str) -> int:
+    """A whole number above zero."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A duration above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above zero")
+    return value
+
+
+def named_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """NAME=1x3x96x96; the name may itself contain "="."""
+    name, equals, extents = text.rpartition("=")
+    parts = extents.split("x")
+    if not equals or not name or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=1x3x96x96")
+    return name, tuple(int(part) for part in parts)
+
+
+def add_directory(parser: argparse.ArgumentParser) -> None:
+    """DIR."""
+    parser.add_argument("directory", metavar="DIR", type=Path, help="folder that `compile` wrote")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """--json."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+
+
+def add_machine(parser: argparse.ArgumentParser, choices: tuple[str, ...] = ("host", "qemu")) -> None:
+    """--on and --timeout, and --sanitize where the host is a choice."""
+    parser.add_argument("--on", required=True, choices=choices, help="machine to run on")
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        default=_DEFAULT_TIMEOUT_S,
+        metavar="S",
+        help="seconds without progress after which a run is stopped (default %(default)g)",
+    )
+    if "host" in choices:
+        parser.add_argument(
+            "--sanitize", action="store_true", help="build with address and undefined behavior sanitizers (host)"
+        )

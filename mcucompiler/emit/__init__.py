@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Emission: a planned network to the text of its C files and manifest; nothing touches the disk here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from mcucompiler.emit.environment import environment
+from mcucompiler.emit.manifest import manifest
+from mcucompiler.emit.program import Program, build_program, stack_bound
+from mcucompiler.lower.types import Cpu
+from mcucompiler.memory.types import MemoryPlan
+from mcucompiler.resources import runtime_dir
+from mcucompiler.schedule.types import Schedule
+
+__all__ = ["CFLAGS", "SourceTree", "emit", "stack_bound"]
+
+# Results do not depend on these. GCC's scheduling before register allocation makes the convolution
+# kernels spill and costs a fifth of their speed.
+CFLAGS = ("-std=c11", "-O2", "-fno-schedule-insns", "-ffunction-sections", "-fdata-sections")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SourceTree:
+    """The files of a generated network.
+
+    Attributes:
+        name: C prefix of the network.
+        files: text by file name.
+        program: the facts behind them.
+    """
+
+    name: str
+    files: Mapping[str, str]
+    program: Program
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "files", MappingProxyType(dict(self.files)))
+
+
+def emit(
+    schedule: Schedule, plan: MemoryPlan, *, name: str, version: str, command: str, board: str, cpu: Cpu
+) -> SourceTree:
+    """The C sources, headers and manifest of a network.
+
+    Args:
+        schedule: steps in order.
+        plan: offsets of all buffers and scratch.
+        name: a C identifier, the prefix of all names.
+        version: the compiler's.
+        command: options that reproduce these files, without folders.
+        board: the board's name, for the manifest.
+        cpu: the core that kernels were chosen for.
+    """
+    program = build_program(schedule, plan, name=name, version=version, command=command)
+    runtime = _runtime_headers(program.headers)
+    sources = [f"{name}.c", f"{name}_kernels.c", f"{name}_weights.c"]
+    headers = [f"{name}.h", f"{name}_kernels.h", f"{name}_weights.h", *sorted(runtime)]
+    files = {
+        f"{name}.h": _render("model.h", m=program),
+        f"{name}.c": _render("model.c", m=program),
+        f"{name}_kernels.h": _render("kernels.h", m=program, functions=program.functions),
+        f"{name}_kernels.c": _render("kernels.c", m=program, functions=program.functions, headers=program.headers),
+        f"{name}_weights.h": _render("weights.h", m=program, arrays=program.arrays),
+        f"{name}_weights.c": _render("weights.c", m=program, arrays=program.arrays),
+        **runtime,
+    }
+    files["manifest.json"] = manifest(
+        program,
+        schedule.lowered,
+        dict(plan.offsets),
+        board=board,
+        cpu=cpu,
+        cflags=CFLAGS,
+        sources=sources,
+        headers=headers,
+        peak_step=max(plan.peak_position, 0),
+        optimal=plan.optimal,
+    )
+    return SourceTree(name=name, files=files, program=program)
+
+
+def _render(template: str, **context: object) -> str:
+    return environment().get_template(f"{template}.j2").render(**context)
+
+
+def _runtime_headers(names: tuple[str, ...]) -> dict[str, str]:
+    """Runtime headers and what they include, by name."""
+    found: dict[str, str] = {}
+    wanted = list(names)
+    while wanted:
+        name = wanted.pop()
+        if name not in found:
+            found[name] = (runtime_dir() / "include" / name).read_text(encoding="utf-8")
+            wanted += re.findall(r'#include "(mc_\w+\.h)"', found[name])
+    return found

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""manifest.json: the program's facts for other programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from mcucompiler.emit.program import Boundary, Program, ProgramStep
+from mcucompiler.lower.types import Cpu, Lowered, Stored, item_bytes
+
+
+def manifest(
+    program: Program,
+    lowered: Lowered,
+    offsets: dict[str, int],
+    *,
+    board: str,
+    cpu: Cpu,
+    cflags: Sequence[str],
+    sources: Sequence[str],
+    headers: Sequence[str],
+    peak_step: int,
+    optimal: bool,
+) -> str:
+    """The manifest's text; keys as in the README's reference."""
+    calls = [step.call for step in lowered.steps]
+    tree: dict[str, Any] = {
+        "name": program.name,
+        "compiler_version": program.version,
+        "model_sha256": program.digest,
+        "command": program.command,
+        "target": {"cpu": cpu.name, "fpu": cpu.fpu},
+        "board": board,
+        "sources": list(sources),
+        "headers": list(headers),
+        "cflags": list(cflags),
+        "inputs": [_boundary(entry) for entry in program.inputs],
+        "outputs": [_boundary(entry) for entry in program.outputs],
+        "input_mode": "resident",
+        "row_bytes": None,
+        "memory": {
+            "arena_bytes": program.arena_bytes,
+            "arena_align": program.arena_align,
+            "lower_bound_bytes": program.lower_bound_bytes,
+            "optimal": optimal,
+            "peak_step": peak_step,
+            "stack_bytes": program.stack_bytes,
+            "weights_bytes": program.weights_bytes,
+            "const_bytes": program.const_bytes,
+        },
+        "compute": {
+            "macs": program.macs,
+            "recomputed_macs": program.recomputed_macs,
+            "estimated_cycles": program.estimated_cycles,
+        },
+        "exactness": {
+            "mode": lowered.options.exact,
+            "channels_proved": sum(call.exactness.proved for call in calls),
+            "channels_float": sum(call.exactness.float_tail for call in calls),
+            "float_nodes": sorted(
+                {
+                    source
+                    for step in lowered.steps
+                    if step.call.float_arithmetic
+                    for source in step.node.sources or (step.node.name,)
+                }
+            ),
+        },
+        "steps": [_step(step, lowered, offsets) for step in program.steps],
+    }
+    return json.dumps(tree, indent=1, ensure_ascii=True) + "\n"
+
+
+def _boundary(entry: Boundary) -> dict[str, Any]:
+    quant = entry.tensor.quant
+    return {
+        "index": entry.index,
+        "name": entry.name,
+        "tensor": entry.tensor.name,
+        "onnx_shape": list(entry.tensor.shape),
+        "c_shape": list(entry.c_shape),
+        "layout": entry.layout_name,
+        "onnx_to_c": list(entry.onnx_to_c),
+        "dtype": entry.tensor.dtype,
+        "float_in_onnx": entry.float_in_onnx,
+        "scale": float(quant.s) if quant is not None else None,
+        "zero_point": quant.z if quant is not None else None,
+        "bytes": entry.bytes,
+    }
+
+
+def _step(printed: ProgramStep, lowered: Lowered, offsets: dict[str, int]) -> dict[str, Any]:
+    step, call = printed.step, printed.step.call
+    return {
+        "index": printed.index,
+        "kind": step.node.op.kind,
+        "node": step.node.name,
+        "onnx_nodes": list(step.node.sources),
+        "kernel": printed.function,
+        "variant": call.variant,
+        "reason": call.reason,
+        "rejected": [list(pair) for pair in step.rejected],
+        "macs": step.macs,
+        "estimated_cycles": call.cycles,
+        "estimated_instructions": call.instructions,
+        "channels_proved": call.exactness.proved,
+        "channels_float": call.exactness.float_tail,
+        "float_arithmetic": call.float_arithmetic,
+        "scratch_bytes": call.scratch_bytes,
+        "arena_bytes": printed.live_bytes,
+        "outputs": [_output(lowered.stored[name], offsets) for name in step.writes],
+    }
+
+
+def _output(stored: Stored, offsets: dict[str, int]) -> dict[str, Any]:
+    place, tensor = stored.place, stored.tensor
+    item = item_bytes(tensor)
+    return {
+        "tensor": tensor.name,
+        "dtype": tensor.dtype,
+        "onnx_shape": list(tensor.shape),
+        "onnx_offset": tensor.onnx_offset,
+        "offset": offsets[place.buffer] + place.offset * item,
+        "rows": place.rows,
+        "row_bytes": place.row * item,
+        "stride_bytes": place.stride * item,
+        "view": list(stored.layout.view),
+        "perm": list(stored.layout.perm),
+    }

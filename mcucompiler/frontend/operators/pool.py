@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pools and means."""
+
+from __future__ import annotations
+
+from mcucompiler.frontend.builder import Builder
+from mcucompiler.frontend.onnx_node import OnnxNode
+from mcucompiler.frontend.operators.common import EIGHT_BIT, Table, axes_of, output_dtype, stated_axes
+from mcucompiler.frontend.operators.windows import read_window, spatial_dims
+from mcucompiler.ir.graph import QuantParams, Tensor
+from mcucompiler.ops import AveragePool, MaxPool, Operator, ReduceMean, Transpose
+
+
+def average_pool(b: Builder, node: OnnxNode) -> None:
+    """AveragePool in float32."""
+    x = b.float_activation(node)
+    b.emit(node, _average_op(node, spatial_dims(node, x)), [x.name], dtype="float32", output=node.outputs[0])
+
+
+def _average_op(node: OnnxNode, spatial: tuple[int, ...]) -> AveragePool:
+    window = read_window(node, spatial)
+    return AveragePool(
+        kernel=window.kernel,
+        strides=window.strides,
+        pads=window.pads,
+        dilations=window.dilations,
+        count_include_pad=bool(node.get("count_include_pad", 0)),
+        ceil_mode=bool(node.get("ceil_mode", 0)),
+    )
+
+
+def max_pool(b: Builder, node: OnnxNode) -> None:
+    """MaxPool, of real numbers or of integers."""
+    if len(node.outputs) > 1 and node.outputs[1]:
+        raise node.unsupported("its second output (indices) is asked for; supported: the maxima only")
+    x = b.activation(node)
+    window = read_window(node, spatial_dims(node, x))
+    op = MaxPool(
+        kernel=window.kernel,
+        strides=window.strides,
+        pads=window.pads,
+        dilations=window.dilations,
+        ceil_mode=bool(node.get("ceil_mode", 0)),
+    )
+    b.emit(node, op, [x.name], dtype=x.dtype, output=node.outputs[0], transparent=True)
+
+
+def global_max_pool(b: Builder, node: OnnxNode) -> None:
+    """GlobalMaxPool: one window over everything."""
+    x = b.activation(node)
+    spatial = spatial_dims(node, x)
+    ones, zeros = (1,) * len(spatial), (0,) * (2 * len(spatial))
+    op = MaxPool(kernel=spatial, strides=ones, pads=zeros, dilations=ones)
+    b.emit(node, op, [x.name], dtype=x.dtype, output=node.outputs[0], transparent=True)
+
+
+def global_average_pool(b: Builder, node: OnnxNode) -> None:
+    """GlobalAveragePool: the mean over the spatial axes."""
+    x = b.float_activation(node)
+    if len(x.shape) < 3:
+        raise node.invalid("input has no spatial axes", found=str(list(x.shape)), supported="[N, C, *S]")
+    op = ReduceMean(axes=tuple(range(2, len(x.shape))))
+    b.emit(node, op, [x.name], dtype="float32", output=node.outputs[0])
+
+
+def reduce_mean(b: Builder, node: OnnxNode) -> None:
+    """ReduceMean in float32, axes as attribute or as input."""
+    x = b.float_activation(node)
+    axes = stated_axes(b, node)
+    if not axes:
+        if node.get("noop_with_empty_axes", 0):
+            b.alias(node, x.name, node.outputs[0])
+            return
+        axes = tuple(range(len(x.shape)))
+    op = ReduceMean(axes=axes_of(node, axes, len(x.shape)), keepdims=bool(node.get("keepdims", 1)))
+    b.emit(node, op, [x.name], dtype="float32", output=node.outputs[0])
+
+
+# ---------------------------------------------------------------------- QLinear twins
+
+
+def _operands(b: Builder, node: OnnxNode) -> tuple[Tensor, QuantParams, QuantParams, str]:
+    """Input, its parameters, the output's and the output's type: X, scale, zero point, those of Y."""
+    x = b.activation(node, 0, EIGHT_BIT)
+    qx = b.quant_params(node, 1, 2, dtype=x.dtype, what="the input")
+    dtype = output_dtype(b, node, 4, x.dtype)
+    return x, qx, b.quant_params(node, 3, 4, dtype=dtype, what="the output"), dtype
+
+
+def _channels_first(b: Builder, node: OnnxNode, x: Tensor) -> Tensor:
+    """The input in ONNX's order; with channels_last set it comes as [N, *S, C]."""
+    if not node.get("channels_last", 0):
+        return x
+    rank = len(x.shape)
+    perm = (0, rank - 1, *range(1, rank - 1))
+    return b.tensors[b.emit(node, Transpose(perm=perm), [x.name], dtype=x.dtype, transparent=True)]
+
+
+def _emit_pool(
+    b: Builder, node: OnnxNode, op: Operator, x: Tensor, qx: QuantParams, qy: QuantParams, dtype: str
+) -> None:
+    """The pool, and the way back to channels last where the node works in that order."""
+    last = bool(node.get("channels_last", 0))
+    output = "" if last else node.outputs[0]
+    result = b.emit(node, op, [x.name], dtype=dtype, output=output, quant=qy, claims={0: qx})
+    if last:
+        rank = len(x.shape)
+        perm = (0, *range(2, rank), 1)
+        b.emit(node, Transpose(perm=perm), [result], dtype=dtype, output=node.outputs[0], transparent=True)
+
+
+def qlinear_average_pool(b: Builder, node: OnnxNode) -> None:
+    """com.microsoft QLinearAveragePool."""
+    x, qx, qy, dtype = _operands(b, node)
+    x = _channels_first(b, node, x)
+    _emit_pool(b, node, _average_op(node, spatial_dims(node, x)), x, qx, qy, dtype)
+
+
+def qlinear_global_average_pool(b: Builder, node: OnnxNode) -> None:
+    """com.microsoft QLinearGlobalAveragePool."""
+    x, qx, qy, dtype = _operands(b, node)
+    x = _channels_first(b, node, x)
+    if len(x.shape) < 3:
+        raise node.invalid("input has no spatial axes", found=str(list(x.shape)), supported="[N, C, *S]")
+    _emit_pool(b, node, ReduceMean(axes=tuple(range(2, len(x.shape)))), x, qx, qy, dtype)
+
+
+CONVERTERS: Table = {
+    ("", "AveragePool"): average_pool,
+    ("", "GlobalAveragePool"): global_average_pool,
+    ("", "GlobalMaxPool"): global_max_pool,
+    ("", "MaxPool"): max_pool,
+    ("", "ReduceMean"): reduce_mean,
+    ("com.microsoft", "QLinearAveragePool"): qlinear_average_pool,
+    ("com.microsoft", "QLinearGlobalAveragePool"): qlinear_global_average_pool,
+}

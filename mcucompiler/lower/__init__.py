@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lowering: memory order, places, and a specialised kernel for every node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mcucompiler.ir.graph import Graph
+from mcucompiler.lower.assign import assign_layouts
+from mcucompiler.lower.concat import split_concat_requantization
+from mcucompiler.lower.select import select_kernels
+from mcucompiler.lower.types import Lowered, LoweringOptions, Stored
+from mcucompiler.lower.views import assign_places
+
+__all__ = ["lower_graph"]
+
+
+def lower_graph(graph: Graph, options: LoweringOptions, *, progress: Callable[[str], None] | None = None) -> Lowered:
+    """The kernel calls that compute a graph.
+
+    Args:
+        graph: after the passes.
+        options: core, exactness mode and objective.
+        progress: called with the name of each node before its kernel is chosen.
+
+    Raises:
+        UnsupportedOperatorError: where no kernel variant accepts a node.
+    """
+    laid_out = assign_layouts(split_concat_requantization(graph))
+    views = assign_places(laid_out)
+    steps = select_kernels(laid_out, views, options, progress)
+    stored = {
+        name: Stored(tensor=laid_out.graph.tensors[name], layout=laid_out.layouts[name], place=place)
+        for name, place in views.places.items()
+    }
+    return Lowered(graph=laid_out.graph, steps=steps, stored=stored, buffers=views.buffers, options=options)

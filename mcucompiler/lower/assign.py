@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Chooses the memory order of every activation, and inserts copies where two orders meet.
+
+The graph is in ONNX axis order; kernels want channels last. One forward pass gives each tensor a
+``Layout``: operators that do not care pass on what they get, reshapes and transposes only relabel.
+Where an operator needs an order other than the one its input has, a copy is inserted. The order
+of the graph's inputs is free, so the pass is tried with each candidate and the one that copies
+fewest bytes is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+
+from mcucompiler.ir.graph import Graph, Node, Tensor, unique_name
+from mcucompiler.lower.layout import Layout, channels_last, row_major
+from mcucompiler.ops import Add, Cast, Dequantize, Div, FlipSign, Lookup, Mul, Quantize, ReduceMean, Sub, Unary
+from mcucompiler.ops.base import LayoutRule
+from mcucompiler.ops.reshape import Reshape
+from mcucompiler.ops.softmax import Softmax
+from mcucompiler.ops.transpose import Transpose
+
+_MOST_COMBINATIONS = 64
+_POINTWISE = (Unary, FlipSign, Quantize, Dequantize, Cast)
+_BINARY = (Add, Sub, Mul, Div)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LaidOut:
+    """A graph with the memory order of its activations.
+
+    Attributes:
+        graph: with copies inserted; a copy is a ``Reshape`` to the same shape whose output has
+            another layout than its input.
+        layouts: of every activation.
+        seen_as: layouts under which a node sees its inputs, by node name and input index, where
+            that is another description of the same order.
+        copied_bytes: bytes that the inserted copies move.
+    """
+
+    graph: Graph
+    layouts: Mapping[str, Layout]
+    seen_as: Mapping[tuple[str, int], Layout]
+    copied_bytes: int
+
+
+def assign_layouts(graph: Graph) -> LaidOut:
+    """Gives every activation of a graph a memory order; the fewest copied bytes win, then NHWC inputs."""
+    candidates = [_input_candidates(graph, graph.tensors[name]) for name in graph.inputs]
+    best: LaidOut | None = None
+    for number, choice in enumerate(product(*candidates)):
+        if number >= _MOST_COMBINATIONS:
+            break
+        laid_out = _Assignment(graph, dict(zip(graph.inputs, choice, strict=True))).run()
+        if best is None or laid_out.copied_bytes < best.copied_bytes:
+            best = laid_out
+    if best is None:
+        raise ValueError("a graph without inputs' layouts")  # product() of nothing still yields one choice
+    return best
+
+
+def _input_candidates(graph: Graph, tensor: Tensor) -> tuple[Layout, ...]:
+    plain = row_major(tensor.shape)
+    if len(tensor.shape) < 3:
+        return (plain,)
+    spatial = any(node.op.layout is LayoutRule.CHANNELS_LAST for node in graph.nodes)
+    image = channels_last(tensor.shape)
+    return (image, plain) if spatial else (plain, image)
+
+
+class _Assignment:
+    """The forward pass: its state is the graph built so far."""
+
+    def __init__(self, graph: Graph, inputs: dict[str, Layout]) -> None:
+        self.graph = graph
+        self.layouts: dict[str, Layout] = inputs
+        self.seen_as: dict[tuple[str, int], Layout] = {}
+        self.nodes: list[Node] = []
+        self.new_tensors: dict[str, Tensor] = {}
+        self.names = {*graph.tensors, *(node.name for node in graph.nodes)}
+        self.copies: dict[tuple[str, Layout], str] = {}
+        self.copied_bytes = 0
+
+    def run(self) -> LaidOut:
+        for node in self.graph.nodes:
+            self._place(node)
+        outputs = tuple(self._output(name) for name in self.graph.outputs)
+        boundary = {
+            onnx: outputs[self.graph.outputs.index(name)] if name in self.graph.outputs else name
+            for onnx, name in self.graph.float_boundary.items()
+        }
+        graph = self.graph.replace(outputs=outputs, float_boundary=boundary).with_nodes(
+            self.nodes, self.new_tensors.values()
+        )
+        return LaidOut(graph=graph, layouts=self.layouts, seen_as=self.seen_as, copied_bytes=self.copied_bytes)
+
+    def _tensor(self, name: str) -> Tensor:
+        return self.new_tensors.get(name) or self.graph.tensors[name]
+
+    def _activations(self, node: Node) -> Iterator[tuple[int, Tensor]]:
+        for index, name in enumerate(node.inputs):
+            if name and not self._tensor(name).is_constant:
+                yield index, self._tensor(name)
+
+    def _place(self, node: Node) -> None:
+        """Gives the node's inputs the order it needs and its outputs the one that follows."""
+        rule = node.op.layout
+        if isinstance(node.op, Transpose):
+            node = self._transpose(node, node.op)
+        elif isinstance(node.op, Reshape):
+            self.layouts[node.outputs[0]] = _plainest(
+                self.layouts[node.inputs[0]], self.graph.tensors[node.outputs[0]].shape
+            )
+        elif rule is LayoutRule.CHANNELS_LAST:
+            for index, tensor in self._activations(node):
+                node = self._require(node, index, channels_last(tensor.shape))
+            self._set_outputs(node, channels_last)
+        elif rule is LayoutRule.ROWS:
+            node = self._rows(node)
+        elif rule is LayoutRule.LAST_AXIS and isinstance(node.op, Softmax):
+            node = self._last_axis(node, node.op.axis)
+        elif rule is LayoutRule.ROW_MAJOR:
+            for index, tensor in self._activations(node):
+                node = self._require(node, index, row_major(tensor.shape))
+            self._set_outputs(node, row_major)
+        else:
+            node = self._same(node)
+        self.nodes.append(node)
+
+    def _set_outputs(self, node: Node, layout_of: Callable[[tuple[int, ...]], Layout]) -> None:
+        for name in node.outputs:
+            self.layouts[name] = layout_of(self.graph.tensors[name].shape)
+
+    def _same(self, node: Node) -> Node:
+        """Operators that take any order, as long as all operands have it."""
+        rank = len(self.graph.tensors[node.outputs[0]].shape)
+        first, tensor = max(
+            self._activations(node), key=lambda item: (len(item[1].shape) == rank, item[1].size, -item[0])
+        )
+        layout = self.layouts[tensor.name]
+        anywhere = isinstance(node.op, _POINTWISE) or (isinstance(node.op, Lookup) and node.op.axis is None)
+        shapes = {t.shape for t in (*self.graph.ins(node), *self.graph.outs(node)) if t is not None}
+        if isinstance(node.op, _BINARY) and len(shapes) == 1:
+            anywhere = True
+        if not anywhere and layout.view != tensor.shape:
+            layout = _as_permutation(layout, tensor.shape) or row_major(tensor.shape)
+        for index, operand in self._activations(node):
+            node = self._require(node, index, layout if index == first else _broadcast(layout, operand.shape))
+        for name in node.outputs:
+            shape = self.graph.tensors[name].shape
+            self.layouts[name] = layout if shape == tensor.shape else _carried(layout, node, shape)
+        return node
+
+    def _rows(self, node: Node) -> Node:
+        index, tensor = next(self._activations(node))
+        rows = tensor.size // max(tensor.shape[-1], 1)
+        if rows != 1:
+            node = self._require(node, index, row_major(tensor.shape))
+        self._set_outputs(node, row_major)
+        return node
+
+    def _last_axis(self, node: Node, axis: int) -> Node:
+        index, tensor = next(self._activations(node))
+        layout = _as_permutation(self.layouts[tensor.name], tensor.shape) or row_major(tensor.shape)
+        wanted = Layout(view=tensor.shape, perm=(*(a for a in layout.perm if a != axis), axis))
+        node = self._require(node, index, wanted)
+        self.layouts[node.outputs[0]] = wanted
+        return node
+
+    def _transpose(self, node: Node, op: Transpose) -> Node:
+        tensor = self._tensor(node.inputs[0])
+        layout = _as_permutation(self.layouts[tensor.name], tensor.shape)
+        node = self._require(node, 0, layout or row_major(tensor.shape))
+        layout = layout or row_major(tensor.shape)
+        shape = self.graph.tensors[node.outputs[0]].shape
+        perm = tuple(op.perm.index(axis) for axis in layout.perm)
+        self.layouts[node.outputs[0]] = _plainest(Layout(view=shape, perm=perm), shape)
+        return node
+
+    def _output(self, name: str) -> str:
+        """Graph outputs lie in a permutation of their own axes."""
+        tensor = self._tensor(name)
+        layout = _as_permutation(self.layouts[name], tensor.shape)
+        if layout is not None:
+            self.layouts[name] = layout
+            return name
+        return self._copy(name, row_major(tensor.shape))
+
+    def _require(self, node: Node, index: int, wanted: Layout) -> Node:
+        name = node.inputs[index]
+        have = self.layouts[name]
+        if have == wanted:
+            return node
+        if have.equivalent(wanted):
+            self.seen_as[node.name, index] = wanted
+            return node
+        copy = self._copy(name, wanted)
+        return node.replace(inputs=(*node.inputs[:index], copy, *node.inputs[index + 1 :]))
+
+    def _copy(self, name: str, wanted: Layout) -> str:
+        if (name, wanted) not in self.copies:
+            tensor = self._tensor(name)
+            copy = unique_name(f"{name}_reordered", self.names)
+            node_name = unique_name(f"{name}_reorder", self.names | {copy})
+            self.names |= {copy, node_name}
+            self.new_tensors[copy] = tensor.replace(name=copy)
+            self.layouts[copy] = wanted
+            self.nodes.append(
+                Node(name=node_name, op=Reshape(shape=tensor.shape), inputs=(name,), outputs=(copy,), sources=())
+            )
+            self.copies[name, wanted] = copy
+            self.copied_bytes += tensor.size_bytes
+        return self.copies[name, wanted]
+
+
+def _plainest(layout: Layout, shape: tuple[int, ...]) -> Layout:
+    """The same order described as a permutation of ``shape``, where there is one."""
+    return _as_permutation(layout, shape) or layout
+
+
+def _as_permutation(layout: Layout, shape: tuple[int, ...]) -> Layout | None:
+    """The order as a permutation of the tensor's own axes, None where it is not one."""
+    if layout.view == shape:
+        return layout
+    for candidate in (row_major(shape), channels_last(shape)):
+        if candidate.equivalent(layout):
+            return candidate
+    return None
+
+
+def _broadcast(layout: Layout, shape: tuple[int, ...]) -> Layout:
+    """The order of an operand that is broadcast against a tensor of ``layout``: axes aligned at the end."""
+    rank = len(layout.view)
+    if shape == layout.view:
+        return layout
+    return Layout(view=(1,) * (rank - len(shape)) + shape, perm=layout.perm)
+
+
+def _carried(layout: Layout, node: Node, shape: tuple[int, ...]) -> Layout:
+    """The order of an output whose shape differs from the input's that had ``layout``."""
+    if len(shape) == len(layout.perm):
+        return Layout(view=shape, perm=layout.perm)
+    if isinstance(node.op, ReduceMean):
+        kept = [axis for axis in range(len(layout.perm)) if axis not in node.op.axes]
+        return Layout(view=shape, perm=tuple(kept.index(axis) for axis in layout.perm if axis in kept))
+    rank = len(layout.perm)  # a binary operator whose other operand has more axes
+    lead = len(shape) - rank
+    return Layout(view=shape, perm=(*range(lead), *(axis + lead for axis in layout.perm)))

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights as kernels read them: one stream of words, in the order of their use.
+
+A stream holds, for each group of channels, two words (number of blocks, and how many of the last of
+them are requantized in float32), then the blocks. A block of ``channels`` outputs is: their biases,
+the weights, their multipliers, and their channel indices, two in a word. Weights come in steps of
+two inputs (a, b). Narrow weights of two outputs (c, d) share a word of the bytes c.a, d.a, c.b, d.b,
+so that SXTB16 gives the pairs of c and, rotated by 8, those of d. Wide weights (beyond int8, from
+asymmetric zero points) have a word of 16-bit a, b for each output.
+
+Inputs are taken in fours (0, 1, 2, 3) as the steps (0, 2) and (1, 3), which is what SXTB16 makes of
+four consecutive bytes of an activation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Int64Array = npt.NDArray[np.int64]
+Word = npt.NDArray[np.uint32]
+
+_INT8 = (-128, 127)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Channels:
+    """Output channels with what their tail needs.
+
+    Attributes:
+        weights: integers [M, K] less their zero point.
+        bias: integers [M] to start the sums with, input zero point folded in; modulo 2^32.
+        multipliers: uint32 [M], of the integer tail.
+        float_bits: uint32 [M], bits of the float32 multipliers of the float tail.
+        proved: bool [M], whether the integer tail is exact.
+        index: [M], where the channel lies in the output.
+    """
+
+    weights: Int64Array
+    bias: Int64Array
+    multipliers: Word
+    float_bits: Word
+    proved: npt.NDArray[np.bool_]
+    index: Int64Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BlockCounts:
+    """How many blocks of output channels a group has.
+
+    Attributes:
+        integer: channels of each block with an integer tail, padded by repetition.
+        floating: the same for the float tail.
+    """
+
+    integer: tuple[tuple[int, ...], ...]
+    floating: tuple[tuple[int, ...], ...]
+
+
+def is_narrow(weights: npt.NDArray[np.integer]) -> bool:
+    """Whether all weights fit int8."""
+    return bool(weights.size == 0 or (weights.min() >= _INT8[0] and weights.max() <= _INT8[1]))
+
+
+def step_order(inputs: int, steps: int) -> Int64Array:
+    """Which inputs each step multiplies.
+
+    Args:
+        inputs: number of inputs of a sum.
+        steps: number of steps, at least half of ``inputs`` rounded up to a multiple of four.
+
+    Returns:
+        [steps, 2] indices, -1 where there is no input.
+    """
+    fours = np.arange(-(-steps * 2 // 4) * 4).reshape(-1, 4)
+    order = fours[:, [0, 2, 1, 3]].reshape(-1, 2)[:steps]
+    return np.where(order < inputs, order, -1)
+
+
+def arrange_blocks(proved: npt.NDArray[np.bool_], size: int) -> BlockCounts:
+    """Divides channels into blocks of ``size``, integer tails first.
+
+    The last block of a kind is filled up by repeating a channel, which computes and stores it
+    twice. Left-over proved channels join the float ones where that saves a block.
+    """
+    exact, rest = [int(c) for c in np.flatnonzero(proved)], [int(c) for c in np.flatnonzero(~proved)]
+    left = len(exact) % size
+    if left and rest and -(-(len(rest) + left) // size) == -(-len(rest) // size):
+        exact, rest = exact[:-left], sorted(rest + exact[-left:])
+    return BlockCounts(integer=_chunks(exact, size), floating=_chunks(rest, size))
+
+
+def _chunks(channels: list[int], size: int) -> tuple[tuple[int, ...], ...]:
+    blocks = [tuple(channels[i : i + size]) for i in range(0, len(channels), size)]
+    return tuple(block + (block[-1],) * (size - len(block)) for block in blocks)
+
+
+def pack_stream(channels: Channels, *, block: int, steps: int, narrow: bool) -> tuple[Word, BlockCounts]:
+    """The words of one group of output channels.
+
+    Args:
+        channels: the group.
+        block: output channels in a block, 2 or 4.
+        steps: steps of two inputs.
+        narrow: whether weights are packed as bytes.
+    """
+    counts = arrange_blocks(channels.proved, block)
+    order = step_order(channels.weights.shape[1], steps)
+    padded = np.concatenate([channels.weights, np.zeros((len(channels.weights), 1), np.int64)], axis=1)
+    words: list[Word] = [_words([len(counts.integer) + len(counts.floating), len(counts.floating)])]
+    for number, members in enumerate((*counts.integer, *counts.floating)):
+        picked = list(members)
+        bits = channels.multipliers if number < len(counts.integer) else channels.float_bits
+        words += [
+            _words(channels.bias[picked]),
+            _pack_weights(padded[picked][:, order], narrow),
+            bits[picked],
+            _halves(channels.index[picked]),
+        ]
+    return np.concatenate(words), counts
+
+
+def _pack_weights(weights: Int64Array, narrow: bool) -> Word:
+    """[block, steps, 2] weights as words: by step, then by output."""
+    if not narrow:
+        packed = _words(weights[..., 0]) & 0xFFFF | _words(weights[..., 1]) << 16
+        return np.asarray(packed.T, np.uint32).reshape(-1)
+    pairs = weights.reshape(-1, 2, *weights.shape[1:])  # [pairs of outputs, 2, steps, 2]
+    octets = _words(pairs) & 0xFF
+    packed = octets[:, 0, :, 0] | octets[:, 1, :, 0] << 8 | octets[:, 0, :, 1] << 16 | octets[:, 1, :, 1] << 24
+    return np.asarray(packed.T, np.uint32).reshape(-1)
+
+
+def _halves(values: Int64Array) -> Word:
+    """Two 16-bit numbers in a word, the first one low."""
+    pairs = _words(values).reshape(-1, 2)
+    return np.asarray(pairs[:, 0] | pairs[:, 1] << 16, np.uint32)
+
+
+def _words(values: npt.ArrayLike) -> Word:
+    """Integers modulo 2^32."""
+    return (np.asarray(values, dtype=np.int64) & 0xFFFFFFFF).astype(np.uint32)

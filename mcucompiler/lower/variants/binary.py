@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Elementwise operators of two tensors with broadcasting: loops, operands, and the kernel they share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mcucompiler.ir.graph import INTEGER_RANGES, ITEM_BYTES, Array, QuantParams, Tensor
+from mcucompiler.lower.types import (
+    Argument,
+    Exactness,
+    InputArg,
+    Kernel,
+    KernelCall,
+    NodeContext,
+    OutputArg,
+    Overlap,
+    Param,
+    Stored,
+    kernel,
+)
+from mcucompiler.lower.variants.calls import MATH, cycles, label, weights, writes
+from mcucompiler.lower.variants.geometry import (
+    CTYPES,
+    Loop,
+    memory_strides,
+    nest,
+    onnx_strides,
+    with_inner,
+)
+from mcucompiler.lower.variants.lookup import table_call
+from mcucompiler.ops.base import Clamp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairForm:
+    """How two elements become one, as templates/kernels/binary.c.j2 prints it.
+
+    Attributes:
+        kind: "add", "mul" (integers), "add_float", "mul_float" (float32 between quantized tensors) or
+            "float" (float32 tensors).
+        numbers: the form's constants by name.
+        instructions: estimate for an element.
+    """
+
+    kind: str
+    numbers: tuple[tuple[str, int | float | str | bool], ...]
+    instructions: float
+
+    def __getattr__(self, name: str) -> Any:
+        for key, value in object.__getattribute__(self, "numbers"):
+            if key == name:
+                return value
+        raise AttributeError(name)
+
+    @property
+    def exactness(self) -> Exactness:
+        """What the report counts: one channel."""
+        if self.kind in ("add", "mul"):
+            return Exactness(proved=1)
+        return Exactness() if self.kind == "float" else Exactness(float_tail=1)
+
+
+def form(kind: str, instructions: float, **numbers: int | float | str | bool) -> PairForm:
+    """A ``PairForm`` from keyword constants."""
+    return PairForm(kind=kind, numbers=tuple(sorted(numbers.items())), instructions=instructions)
+
+
+def quants(context: NodeContext) -> tuple[QuantParams, QuantParams, QuantParams] | None:
+    """The quantization of a, b and the result, None unless all have one, per tensor."""
+    tensors = (*context.tensors[:2], context.outputs[0].tensor)
+    found = [tensor.quant for tensor in tensors if tensor is not None and tensor.quant is not None]
+    return (found[0], found[1], found[2]) if len(found) == 3 and all(q.per_tensor for q in found) else None
+
+
+def clamp_of(context: NodeContext, clamp: Clamp | None) -> tuple[int, int]:
+    """The output's bounds: those of its type, narrowed by a folded activation."""
+    target = context.outputs[0].tensor
+    lo, hi = INTEGER_RANGES[target.dtype]
+    return (max(lo, clamp.lo), min(hi, clamp.hi)) if clamp else (lo, hi)
+
+
+def all_of(context: NodeContext, dtype: str) -> bool:
+    """Whether operands and result have this element type."""
+    tensors: list[Tensor | None] = [*context.tensors[:2], context.outputs[0].tensor]
+    return all(tensor is not None and tensor.dtype == dtype for tensor in tensors)
+
+
+def binary_reason(context: NodeContext) -> str | None:
+    """Why the loops cannot be laid out, None when they can."""
+    for value in (*context.inputs, *context.outputs):
+        tensor = value.tensor if isinstance(value, Stored) else value
+        if tensor is None or tensor.dtype not in CTYPES:
+            return "an operand is missing or has no C type"
+    if not any(isinstance(value, Stored) for value in context.inputs):
+        return "both operands are constant"
+    return "the operands' memory orders do not follow their axes" if _loops(context) is None else None
+
+
+def constant_operand(context: NodeContext) -> int | None:
+    """Index of a constant operand of one element, None when there is none."""
+    for index in (0, 1):
+        constant = context.constant(index)
+        if constant is not None and constant.size == 1:
+            return index
+    return None
+
+
+def scalar_call(context: NodeContext, index: int, name: str) -> KernelCall:
+    """A quantized operator with a constant of one element, as a table of its 256 results."""
+    op, target = context.node.op, context.outputs[0]
+    source = context.activation(1 - index)
+    values = np.arange(256, dtype=np.uint8).view(np.int8 if source.tensor.dtype == "int8" else np.uint8)
+    values = np.sort(values)
+    probe = source.tensor.replace(name="probe", shape=(256,), data=None)
+    scalar = context.constant(index)
+    if scalar is None or scalar.data is None:
+        raise ValueError("no constant")
+    scalar = scalar.replace(shape=(1,), data=scalar.data.reshape(1))
+    tensors, arrays = [probe, scalar], [values, scalar.data]
+    if index == 0:
+        tensors.reverse()
+        arrays.reverse()
+    table = op.reference(tensors, (target.tensor.replace(name="result", shape=(256,)),), arrays)[0]
+    return table_call(
+        source, target, table, index=1 - index, variant=name, reason="a constant operand: all results in a table"
+    )
+
+
+def binary_call(context: NodeContext, pair: PairForm, name: str, symbol: str) -> KernelCall:
+    """The call of the kernel for two operands.
+
+    Args:
+        context: what ``binary_reason`` lets pass.
+        pair: how elements are combined.
+        name: the variant's name.
+        symbol: the operator's sign, for the function's comment.
+    """
+    target = context.outputs[0]
+    loops = with_inner(_loops(context) or (), 3)
+    inner = loops[-1]
+    a, b = (_operand_tensor(context, index) for index in (0, 1))
+    factors = [abs(int(getattr(pair, f"multiplier_{x}"))) * 256 for x in "ab"] if pair.kind == "add" else [0]
+    words = (
+        pair.kind in ("add", "mul")
+        and a.dtype == b.dtype == "int8"
+        and inner.strides == (1, 1, 1)
+        and max(factors) < 2**31
+    )
+    per_element = pair.instructions if words else pair.instructions + 3
+    instructions = round(target.tensor.size * per_element) + target.tensor.size // inner.extent * 12 + 20
+    return KernelCall(
+        kernel=_kernel(loops, pair, words, (a, b, target), f"{name.split('_')[0]}", symbol),
+        arguments=(_argument(context, 0), _argument(context, 1), OutputArg(index=0)),
+        variant=name,
+        reason="float32 elements" if pair.kind == "float" else f"{pair.kind.replace('_', ' ')} form",
+        overlaps=_overlaps(context, loops),
+        stack_bytes=112,
+        instructions=instructions,
+        cycles=cycles(instructions),
+        exactness=pair.exactness,
+        float_arithmetic=pair.kind == "float",
+    )
+
+
+def _kernel(
+    loops: tuple[Loop, ...],
+    pair: PairForm,
+    words: bool,
+    operands: tuple[Tensor, Tensor, Stored],
+    stem: str,
+    symbol: str,
+) -> Kernel:
+    a, b, target = operands
+    zeros = {
+        f"lanes_{x}": (-int(getattr(pair, f"zero_{x}")) & 0xFFFF) * 0x10001 if pair.kind == "mul" else 0 for x in "ab"
+    }
+    return kernel(
+        "binary",
+        label(stem, target),
+        (
+            Param(ctype=f"const {CTYPES[a.dtype]} *", name="input_a"),
+            Param(ctype=f"const {CTYPES[b.dtype]} *", name="input_b"),
+            writes(target.tensor),
+        ),
+        includes=MATH,
+        about=f"{'x'.join(map(str, target.memory_shape))}: y = a {symbol} b; the output may be a dense operand of its size.",
+        form=pair,
+        outer=loops[:-1],
+        inner=loops[-1],
+        words=words,
+        atype=CTYPES[a.dtype],
+        btype=CTYPES[b.dtype],
+        ctype=CTYPES[target.tensor.dtype],
+        **zeros,
+    )
+
+
+def _operand_tensor(context: NodeContext, index: int) -> Tensor:
+    value = context.inputs[index]
+    if value is None:
+        raise ValueError("an operand is missing")
+    return value.tensor if isinstance(value, Stored) else value
+
+
+def _argument(context: NodeContext, index: int) -> Argument:
+    if isinstance(context.inputs[index], Stored):
+        return InputArg(index=index)
+    tensor = _operand_tensor(context, index)
+    return weights(
+        f"operand_{'ab'[index]}", CTYPES[tensor.dtype], _in_memory_order(tensor, context.outputs[0]), "in memory order"
+    )
+
+
+def _in_memory_order(tensor: Tensor, target: Stored) -> Array:
+    """A constant's elements in the order in which the output's loops meet them."""
+    if tensor.data is None:
+        raise ValueError(f"{tensor.name} is no constant")
+    if tensor.shape == target.tensor.shape:
+        return target.layout.to_memory(tensor.data)
+    rank = len(target.tensor.shape)
+    full = tensor.data.reshape((1,) * (rank - len(tensor.shape)) + tensor.shape)
+    return np.ascontiguousarray(full.transpose(target.layout.perm) if _plain(target) else full)
+
+
+def _plain(stored: Stored) -> bool:
+    return stored.layout.view == stored.tensor.shape
+
+
+def _strides(value: Stored | Tensor, target: Stored) -> tuple[int, ...] | None:
+    """An operand's stride along each axis of the output; 0 where it is broadcast."""
+    rank = len(target.tensor.shape)
+    if isinstance(value, Stored):
+        own = onnx_strides(value)
+        shape = value.tensor.shape
+        if own is None:
+            return None
+    else:
+        shape = value.shape
+        order = target.layout.perm if _plain(target) else tuple(range(rank))
+        full = (1,) * (rank - len(shape)) + shape
+        by_axis, size = [0] * rank, 1
+        for axis in reversed(order):
+            by_axis[axis] = size
+            size *= full[axis]
+        own = tuple(by_axis[rank - len(shape) :])
+    widened = tuple(0 if extent == 1 else stride for extent, stride in zip(shape, own, strict=True))
+    return (0,) * (rank - len(widened)) + widened
+
+
+def _loops(context: NodeContext) -> tuple[Loop, ...] | None:
+    """Loops over the output in memory order, with the strides of a, b and the output."""
+    target = context.outputs[0]
+    flat = _flat_loops(context)
+    if flat is not None:
+        return flat
+    own = onnx_strides(target)
+    operands = [None if value is None else _strides(value, target) for value in context.inputs[:2]]
+    if own is None or operands[0] is None or operands[1] is None:
+        return None
+    loops = [
+        Loop(extent, strides)
+        for extent, strides in zip(target.tensor.shape, zip(operands[0], operands[1], own, strict=True), strict=True)
+    ]
+    return nest(loops, order_by=2)
+
+
+def _flat_loops(context: NodeContext) -> tuple[Loop, ...] | None:
+    """Memory loops where all operands have the output's shape and order, whatever that is."""
+    target = context.outputs[0]
+    strides = []
+    for value in (*context.inputs[:2], target):
+        if isinstance(value, Stored):
+            if value.tensor.shape != target.tensor.shape or value.layout != target.layout:
+                return None
+            strides.append(memory_strides(value))
+        elif value is not None and value.shape == target.tensor.shape:
+            strides.append(memory_strides(_dense(target)))
+        else:
+            return None
+    loops = [Loop(extent, tuple(each)) for extent, *each in zip(target.memory_shape, *strides, strict=True)]
+    return nest(loops, order_by=2)
+
+
+def _dense(stored: Stored) -> Stored:
+    size = stored.tensor.size
+    place = type(stored.place)(buffer=stored.place.buffer, offset=0, rows=1, row=size, stride=size)
+    return Stored(tensor=stored.tensor, layout=stored.layout, place=place)
+
+
+def _overlaps(context: NodeContext, loops: tuple[Loop, ...]) -> tuple[Overlap, ...]:
+    """The output may start where a dense operand of its size and order starts."""
+    target = context.outputs[0]
+    if not target.place.dense:
+        return ()
+    return tuple(
+        Overlap(input=index, output=0)
+        for index, value in enumerate(context.inputs[:2])
+        if isinstance(value, Stored)
+        and value.place.dense
+        and all(loop.strides[index] == loop.strides[2] for loop in loops)
+        and ITEM_BYTES[value.tensor.dtype] == ITEM_BYTES[target.tensor.dtype]
+    )

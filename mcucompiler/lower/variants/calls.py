@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small helpers that every variant uses: parameters, labels, costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+
+from mcucompiler.ir.graph import Array, Tensor
+from mcucompiler.lower.types import ConstantArg, ConstantArray, Param, Stored
+from mcucompiler.lower.variants.geometry import CTYPES
+
+CYCLES_PER_INSTRUCTION = 0.85  # compiled C on a dual-issue core: loads and stores pair badly
+MATH = ("mc_math.h",)
+
+
+def reads(tensor: Tensor, name: str = "input") -> Param:
+    """A parameter that points to an activation to be read."""
+    return Param(ctype=f"const {CTYPES[tensor.dtype]} *", name=name)
+
+
+def writes(tensor: Tensor, name: str = "output") -> Param:
+    """A parameter that points to an activation to be written."""
+    return Param(ctype=f"{CTYPES[tensor.dtype]} *", name=name)
+
+
+def extent_label(shape: Sequence[int]) -> str:
+    """A shape as part of an identifier, leading ones left out: 8x8x16."""
+    kept = list(shape)
+    while len(kept) > 1 and kept[0] == 1:
+        kept.pop(0)
+    return "x".join(str(extent) for extent in kept) or "1"
+
+
+def label(stem: str, stored: Stored) -> str:
+    """The readable stem of a kernel's name: what it does, and the memory shape it works on."""
+    return f"{stem}_{extent_label(stored.memory_shape)}"
+
+
+def cycles(instructions: int) -> int:
+    """Cycles of that many instructions of compiled C; an estimate."""
+    return round(instructions * CYCLES_PER_INSTRUCTION)
+
+
+def constant(name: str, ctype: str, values: Array, comment: str = "", *, align: int = 4) -> ConstantArg:
+    """An argument that points to constants which are no weights: tables, indices."""
+    return ConstantArg(
+        array=ConstantArray(
+            label=name,
+            ctype=ctype,
+            values=np.ascontiguousarray(values).reshape(-1),
+            comment=comment,
+            align=align,
+            weights=False,
+        )
+    )
+
+
+def weights(name: str, ctype: str, values: Array, comment: str = "") -> ConstantArg:
+    """An argument that points to trained constants."""
+    return ConstantArg(
+        array=ConstantArray(label=name, ctype=ctype, values=np.ascontiguousarray(values).reshape(-1), comment=comment)
+    )
+
+
+def size_of(shape: Sequence[int]) -> int:
+    """Number of elements."""
+    return prod(shape)

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convolutions: pointwise and general ones as blocks of products over columns of pairs; float32 ones as loops."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mcucompiler.lower.types import (
+    InputArg,
+    Kernel,
+    KernelCall,
+    NodeContext,
+    OutputArg,
+    Overlap,
+    Param,
+    ScalarArg,
+    ScratchArg,
+    Variant,
+    kernel,
+)
+from mcucompiler.lower.variants._products import (
+    Blocking,
+    PackedLayer,
+    choose_blocking,
+    narrow_layer,
+    pack_layer,
+    stream_comment,
+)
+from mcucompiler.lower.variants._weighted import WeightedLayer, exactness, integer_refusal, weighted_layer
+from mcucompiler.lower.variants._window import Window, overlap_distance, window_of
+from mcucompiler.lower.variants.conv_float import FloatConv
+from mcucompiler.lower.variants.depthwise import Depthwise
+from mcucompiler.ops.conv import Conv
+
+STRIDED_INPUT = True
+STRIDED_OUTPUT = True
+
+INCLUDES = ("mc_math.h", "mc_requantize.h", "mc_simd.h")
+_CYCLES_PER_INSTRUCTION = 0.9
+_MOST_CHANNELS = 65536  # channel indices are halfwords
+_PARAMS = (
+    Param(ctype="const int8_t *", name="ifmap"),
+    Param(ctype="int8_t *", name="ofmap"),
+    Param(ctype="uint32_t *", name="columns"),
+    Param(ctype="const uint32_t *", name="weights"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pointwise:
+    """1x1 convolutions of stride 1: pixels are expanded where they lie."""
+
+    name: str = "pointwise"
+
+    def reject(self, context: NodeContext) -> str | None:
+        """Only ungrouped, unpadded 1x1 windows of stride 1."""
+        window = window_of(context)
+        if not window.pointwise or window.groups != 1:
+            return "the window is not 1x1 with stride 1, without padding and groups"
+        return conv_refusal(context, window)
+
+    def lower(self, context: NodeContext) -> KernelCall:
+        """Pixels of all images in one row."""
+        window, layer = window_of(context), layer_of(context)
+        return pointwise_call(
+            layer,
+            rows=window.pixels_out,
+            in_stride=window.in_stride,
+            out_stride=window.out_stride,
+            label=f"conv1x1_{window.channels_in}x{window.channels_out}_{window.pixels_out}px",
+            about=f"1x1 convolution of {window.pixels_out} pixels, {window.channels_in} to {window.channels_out} "
+            "channels.",
+            variant=self.name,
+            overlaps=conv_overlaps(window, group=4),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GeneralConv:
+    """Any convolution: the bytes under the window are gathered pixel by pixel, borders read the zero point."""
+
+    name: str = "conv"
+
+    def reject(self, context: NodeContext) -> str | None:
+        """Anything in int8 goes."""
+        return conv_refusal(context, window_of(context))
+
+    def lower(self, context: NodeContext) -> KernelCall:
+        """Groups of channels one after the other for each few pixels."""
+        window, layer = window_of(context), layer_of(context)
+        layer = by_window_order(layer, window)
+        blocking = choose_blocking(window.pixels_out, window.inputs, narrow_layer(layer))
+        packed = pack_layer(layer, blocking, window.groups, stream_comment(blocking))
+        padded = window.padded(0) or window.padded(1)
+        bytes_stride = -(-window.inputs // 4) * 4
+        kernel_ = _general_kernel(window, blocking, packed, padded, bytes_stride)
+        instructions = 60 + sum(blocking.instructions(counts) for counts in packed.counts)
+        instructions += window.pixels_out * window.groups * (window.kernel[0] * 14 + bytes_stride * 2)
+        return KernelCall(
+            kernel=kernel_,
+            arguments=(
+                InputArg(index=0),
+                OutputArg(index=0),
+                ScratchArg(),
+                packed.stream,
+                *tail_arguments(layer, packed),
+                *((ScalarArg(ctype="int32_t", value=layer.zero_point),) if padded else ()),
+            ),
+            variant=self.name,
+            overlaps=conv_overlaps(window, group=blocking.whole),
+            scratch_bytes=blocking.column_words * 4 + blocking.whole * bytes_stride,
+            stack_bytes=232,
+            instructions=instructions,
+            cycles=round(instructions * _CYCLES_PER_INSTRUCTION),
+            exactness=exactness(packed.proved, window.channels_out),
+        )
+
+
+def conv_refusal(context: NodeContext, window: Window) -> str | None:
+    """What the kernels of products cannot do."""
+    if window.channels_out > _MOST_CHANNELS:
+        return f"{window.channels_out} output channels, at most {_MOST_CHANNELS} are supported"
+    return integer_refusal(context)
+
+
+def layer_of(context: NodeContext) -> WeightedLayer:
+    """The integer program of a Conv node."""
+    op = context.node.op
+    return weighted_layer(context, op.clamp if isinstance(op, Conv) else None)
+
+
+def by_window_order(layer: WeightedLayer, window: Window) -> WeightedLayer:
+    """The layer with weights in the order kernel row, kernel column, channel."""
+    taps = window.kernel[0] * window.kernel[1]
+    weights = layer.weights.reshape(-1, window.group_in, taps).transpose(0, 2, 1)
+    return WeightedLayer(
+        weights=np.ascontiguousarray(weights).reshape(len(layer.weights), -1),
+        bias=layer.bias,
+        form=layer.form,
+        zero_point=layer.zero_point,
+    )
+
+
+def conv_overlaps(window: Window, *, group: int) -> tuple[Overlap, ...]:
+    """The output may follow the input from below, where rows are read before their bytes are written."""
+    if not (window.in_dense and window.out_dense) or window.groups > 1:
+        return ()
+    distance = overlap_distance(window, group)
+    size_out = window.pixels_out * window.channels_out
+    return (Overlap(input=0, output=0, same=False, distance=distance),) if distance < size_out else ()
+
+
+def tail_params(packed: PackedLayer) -> tuple[Param, ...]:
+    """The parameters that requantization needs."""
+    names = (("addend", packed.tail.integer), ("out_zero", packed.tail.floating))
+    return tuple(Param(ctype="int32_t", name=name) for name, used in names if used)
+
+
+def tail_arguments(layer: WeightedLayer, packed: PackedLayer) -> tuple[ScalarArg, ...]:
+    """Their values."""
+    values = ((layer.form.addend, packed.tail.integer), (layer.form.zero_point, packed.tail.floating))
+    return tuple(ScalarArg(ctype="int32_t", value=value) for value, used in values if used)
+
+
+def pointwise_call(
+    layer: WeightedLayer,
+    *,
+    rows: int,
+    in_stride: int,
+    out_stride: int,
+    label: str,
+    about: str,
+    variant: str,
+    overlaps: tuple[Overlap, ...] = (),
+) -> KernelCall:
+    """The product of a matrix of ``rows`` rows with the layer's weights.
+
+    Args:
+        layer: weights in the memory order of a row.
+        rows: pixels.
+        in_stride: elements from a row to the next.
+        out_stride: the same in the output.
+        label: of the kernel.
+        about: what it computes, a sentence.
+        variant: name of the variant, which is the template's.
+        overlaps: which permissions the geometry gives.
+    """
+    inputs = layer.weights.shape[1]
+    blocking = choose_blocking(rows, inputs, narrow_layer(layer))
+    packed = pack_layer(layer, blocking, 1, stream_comment(blocking))
+    instructions = 40 + blocking.instructions(packed.counts[0]) + rows * (inputs * 3 // 2 + 8)
+    return KernelCall(
+        kernel=kernel(
+            variant,
+            label,
+            (*_PARAMS, *tail_params(packed)),
+            includes=INCLUDES,
+            about=about,
+            packing=stream_comment(blocking),
+            blocks=blocking.blocks(out_stride),
+            tail=packed.tail,
+            rounds=rows // blocking.whole,
+            in_stride=in_stride,
+            out_stride=out_stride,
+            inputs_whole=inputs // 4 * 4,
+            inputs_left=inputs % 4,
+        ),
+        arguments=(InputArg(index=0), OutputArg(index=0), ScratchArg(), packed.stream, *tail_arguments(layer, packed)),
+        variant=variant,
+        overlaps=overlaps,
+        scratch_bytes=blocking.column_words * 4,
+        stack_bytes=160,
+        instructions=instructions,
+        cycles=round(instructions * _CYCLES_PER_INSTRUCTION),
+        exactness=exactness(packed.proved, len(layer.weights)),
+    )
+
+
+def _general_kernel(window: Window, blocking: Blocking, packed: PackedLayer, padded: bool, bytes_stride: int) -> Kernel:
+    groups = "" if window.groups == 1 else f"_g{window.groups}"
+    row = window.kernel[1] * window.group_in
+    contiguous = window.dilation[1] == 1 and window.in_stride == window.group_in
+    return kernel(
+        "conv",
+        f"conv{window.label}_{window.channels_out}ch{groups}",
+        (*_PARAMS, *tail_params(packed), *((Param(ctype="int32_t", name="in_zero"),) if padded else ())),
+        includes=INCLUDES,
+        window=window,
+        packing=stream_comment(blocking),
+        blocks=blocking.blocks(window.out_stride),
+        tail=packed.tail,
+        rounds=window.pixels_out // blocking.whole,
+        column_words=blocking.column_words,
+        bytes_stride=bytes_stride,
+        bytes_whole=bytes_stride,
+        padded_rows=window.padded(0),
+        padded_columns=window.padded(1),
+        row_bytes=row,
+        runs=1 if contiguous else window.kernel[1],
+        run_bytes=row if contiguous else window.group_in,
+        run_step=0 if contiguous else window.dilation[1] * window.in_stride,
+        reach=(window.kernel[1] - 1) * window.dilation[1] + 1,
+    )
+
+
+VARIANTS: tuple[Variant, ...] = (Pointwise(), Depthwise(), GeneralConv(), FloatConv())

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copies whose source index along an axis comes from a table: nearest-neighbor resizing, padding by edge or reflection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mcucompiler.ir.graph import ITEM_BYTES, Array
+from mcucompiler.lower.types import Argument, InputArg, KernelCall, OutputArg, Overlap, Param, Stored, kernel
+from mcucompiler.lower.variants.calls import MATH, constant, cycles, label, reads, writes
+from mcucompiler.lower.variants.geometry import CTYPES, memory_strides
+
+_RUN_BYTES = 24  # below this a loop is cheaper than memcpy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatherLoop:
+    """One loop: its extent, the output's stride, the input's, and the table's name ("" for the identity)."""
+
+    extent: int
+    to_stride: int
+    from_stride: int
+    table: str
+
+
+def gather_call(
+    source: Stored, target: Stored, maps: Mapping[int, Array], *, variant: str, about: str, reason: str
+) -> KernelCall:
+    """A copy in which output index o along an axis reads input index ``maps[axis][o]``.
+
+    Args:
+        source: input 0; its layout is the target's, axis for axis.
+        target: output 0.
+        maps: by ONNX axis; axes that are not in it keep their index.
+        variant: the variant's name.
+        about: what the function does, for its comment.
+        reason: for the report.
+    """
+    params, arguments, loops = [reads(source.tensor)], [InputArg(index=0)], []
+    all_arguments: list[Argument] = list(arguments)
+    from_strides, to_strides = memory_strides(source), memory_strides(target)
+    position_maps = {target.layout.perm.index(axis): table for axis, table in maps.items() if not _identity(table)}
+    run_start = max([position + 1 for position in position_maps], default=0)
+    run_start = max(run_start, _first_contiguous(source, target))
+    for position in range(run_start):
+        table = position_maps.get(position)
+        name = ""
+        if table is not None:
+            name = f"index{position}"
+            params.append(Param(ctype="const uint16_t *", name=name))
+            all_arguments.append(constant(name, "uint16_t", table, f"input index along memory axis {position}"))
+        if target.memory_shape[position] != 1 or table is not None:
+            loops.append(
+                GatherLoop(
+                    extent=target.memory_shape[position],
+                    to_stride=to_strides[position],
+                    from_stride=from_strides[position],
+                    table=name,
+                )
+            )
+    run = int(np.prod(target.memory_shape[run_start:], dtype=np.int64))
+    item = ITEM_BYTES[target.tensor.dtype]
+    pixels = target.tensor.size // run
+    instructions = pixels * (14 + (run * item // 3 + 25 if run * item >= _RUN_BYTES else 3 * run)) + 20
+    return KernelCall(
+        kernel=kernel(
+            "gather",
+            label(variant, target),
+            (*params, writes(target.tensor)),
+            includes=MATH,
+            about=about,
+            loops=tuple(loops),
+            run=run,
+            run_bytes=run * item,
+            by_memcpy=run * item >= _RUN_BYTES,
+            ctype=CTYPES[target.tensor.dtype],
+        ),
+        arguments=(*all_arguments, OutputArg(index=0)),
+        variant=variant,
+        reason=reason,
+        overlaps=_overlaps(source, target, maps),
+        stack_bytes=112,
+        instructions=instructions,
+        cycles=cycles(instructions),
+    )
+
+
+def _identity(table: Array) -> bool:
+    return bool(np.array_equal(table, np.arange(table.size)))
+
+
+def _first_contiguous(source: Stored, target: Stored) -> int:
+    """The first memory axis from which on both tensors are contiguous and of equal extents."""
+    rank = len(target.memory_shape)
+    first = rank
+    size = 1
+    from_strides, to_strides = memory_strides(source), memory_strides(target)
+    while first > 0 and from_strides[first - 1] == size == to_strides[first - 1]:
+        if source.memory_shape[first - 1] != target.memory_shape[first - 1]:
+            break
+        first -= 1
+        size *= target.memory_shape[first]
+    return first
+
+
+def _overlaps(source: Stored, target: Stored, maps: Mapping[int, Array]) -> tuple[Overlap, ...]:
+    """A shrinking copy may run over its own input."""
+    if not (source.place.dense and target.place.dense):
+        return ()
+    grids = [
+        np.asarray(maps.get(axis, np.arange(target.layout.view[axis])), dtype=np.int64) for axis in target.layout.perm
+    ]
+    strides = memory_strides(source)
+    offsets = np.zeros((), dtype=np.int64)
+    for grid, stride in zip(grids, strides, strict=True):
+        offsets = offsets[..., None] + grid * stride
+    still_read = np.minimum.accumulate(offsets.reshape(-1)[::-1])[::-1]
+    distance = int((np.arange(1, still_read.size + 1) - still_read).max()) + target.memory_shape[-1]
+    return (Overlap(input=0, output=0, same=False, distance=max(0, distance) * ITEM_BYTES[target.tensor.dtype]),)

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Holds uint8 activations and constants as int8 inside the network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from mcucompiler.ir.graph import Graph, Node, Tensor
+from mcucompiler.ops import (
+    Add,
+    AveragePool,
+    Cast,
+    Clamp,
+    Conv,
+    ConvTranspose,
+    Div,
+    FlipSign,
+    Gemm,
+    Lookup,
+    Mul,
+    Operator,
+    Pad,
+    ReduceMean,
+    Resize,
+    Sub,
+)
+from mcucompiler.passes.edit import Edit
+
+_SHIFT = 128
+_CLAMPED = (Add, AveragePool, Conv, ConvTranspose, Div, Gemm, Mul, ReduceMean, Sub)
+
+
+def make_signed(graph: Graph) -> Graph:
+    """Shifts quantised uint8 tensors by -128, zero points included, so that kernels need to know int8 only.
+
+    The graph's own inputs and outputs keep their type: a FlipSign stands behind a uint8 input and in front of a uint8
+    output, except where a Lookup is there anyway, which reads or writes uint8 as well. Shifted tensors keep their
+    names and say ``onnx_offset=128``.
+
+    Two operators work on the integers as they are, not on what they stand for: Cast, and Resize that truncates toward
+    zero. They stay uint8, between FlipSigns.
+    """
+    edit = Edit(graph)
+    kept = {*graph.inputs, *graph.outputs}
+    for name in graph.inputs:
+        if _is_unsigned(graph.tensors[name]):
+            _flip_input(edit, name)
+    for name in graph.outputs:
+        if _is_unsigned(graph.tensors[name]) and name not in graph.inputs:
+            _flip_output(edit, name)
+    for node in edit.nodes:
+        if _works_on_bits(node.op):
+            kept |= _surround(edit, node, kept)
+    shifted: set[str] = set()
+    for node in edit.nodes:
+        for name in (*node.inputs, *node.outputs):
+            if name and name not in kept and name not in shifted and _is_unsigned(edit.tensor(name)):
+                shifted.add(name)
+                edit.set_tensor(_shifted(edit.tensor(name)))
+    for node in edit.nodes:
+        if node.outputs[0] in shifted:
+            _adapt(edit, node)
+    return edit.finish()
+
+
+def _works_on_bits(op: Operator) -> bool:
+    return isinstance(op, Cast) or (isinstance(op, Resize) and op.truncate and op.mode == "linear")
+
+
+def _is_unsigned(tensor: Tensor) -> bool:
+    return tensor.dtype == "uint8" and tensor.quant is not None
+
+
+def _flip_input(edit: Edit, name: str) -> None:
+    """Puts a FlipSign between a uint8 input and all readers but those that take uint8."""
+    readers = [node for node in edit.users(name) if not isinstance(node.op, Lookup) and not _works_on_bits(node.op)]
+    if not readers:
+        return
+    signed = edit.add_tensor(_shifted(edit.tensor(name)), f"{name}@int8")
+    for node in readers:
+        edit.read_instead(node, name, signed.name)
+    edit.add_node(f"{name}@flip_sign", FlipSign(), (name,), signed.name)
+
+
+def _flip_output(edit: Edit, name: str) -> None:
+    """Puts a FlipSign in front of a uint8 output, unless its producer can write it and nothing else reads it."""
+    producer, readers = edit.producer(name), edit.users(name)
+    if producer is None or ((isinstance(producer.op, Lookup) or _works_on_bits(producer.op)) and not readers):
+        return
+    inner = edit.add_tensor(edit.tensor(name), f"{name}@int8")
+    edit.change(producer, output=inner.name)
+    for node in readers:
+        edit.read_instead(node, name, inner.name)
+    edit.add_node(f"{name}@flip_sign", FlipSign(), (inner.name,), name)
+
+
+def _shifted(tensor: Tensor) -> Tensor:
+    quant = tensor.quant
+    if quant is not None:
+        quant = replace(quant, zero_point=tuple(zero - _SHIFT for zero in quant.zero_point))
+    data = tensor.data
+    if data is not None:
+        data = (data.astype(np.int16) - _SHIFT).astype(np.int8)
+    return tensor.replace(dtype="int8", quant=quant, data=data, onnx_offset=_SHIFT)
+
+
+def _surround(edit: Edit, node: Node, kept: set[str]) -> set[str]:
+    """Gives a node uint8 copies of its inner tensors that are to be shifted; the names of these copies."""
+    copies: set[str] = set()
+    source, output = node.inputs[0], node.outputs[0]
+    if source not in kept and _is_unsigned(edit.tensor(source)):
+        copy = edit.add_tensor(edit.tensor(source), f"{source}@uint8")
+        edit.add_node(f"{source}@flip_sign", FlipSign(), (source,), copy.name)
+        node = edit.read_instead(node, source, copy.name)
+        copies.add(copy.name)
+    if output not in kept and _is_unsigned(edit.tensor(output)):
+        copy = edit.add_tensor(edit.tensor(output), f"{output}@uint8")
+        edit.change(node, output=copy.name)
+        edit.add_node(f"{output}@flip_sign", FlipSign(), (copy.name,), output)
+        copies.add(copy.name)
+    return copies
+
+
+def _adapt(edit: Edit, node: Node) -> None:
+    """Brings what an operator with a shifted output holds in units of its tensors to the shifted units."""
+    if isinstance(node.op, Lookup):
+        table = edit.tensor(node.inputs[1])
+        moved = edit.add_tensor(_shifted(table).replace(onnx_offset=0), f"{node.name}@table")
+        edit.change(node, inputs=(node.inputs[0], moved.name))
+    else:
+        edit.change(node, op=_shifted_operator(node.op))
+
+
+def _shifted_operator(op: Operator) -> Operator:
+    if isinstance(op, _CLAMPED) and op.clamp is not None:
+        return replace(op, clamp=Clamp(lo=op.clamp.lo - _SHIFT, hi=op.clamp.hi - _SHIFT))
+    if isinstance(op, Pad) and op.mode == "constant":
+        return replace(op, value=op.value - _SHIFT)
+    return op

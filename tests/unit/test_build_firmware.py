@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Building: figures, limits, folders that are whole or absent, and wrong input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+
+import pytest
+
+from mcucompiler.boards import load_board
+from mcucompiler.build import Flavor, build_firmware, build_program, read_build
+from mcucompiler.build.folder import make_folder
+from mcucompiler.build.size import read_sections
+from mcucompiler.build.toolchain import STANDARD, WARNINGS
+from mcucompiler.errors import DoesNotFitError, ToolError, UsageError, VerificationError
+from mcucompiler.manifest import read_manifest
+from mcucompiler.resources import boards_dir, runtime_dir
+from tests.support.handmade import make_manifest, make_model, write_program
+
+needs_arm = pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None, reason="arm-none-eabi-gcc is not installed")
+AN500 = (boards_dir() / "mps2-an500" / "board.toml").read_text()
+
+
+def changed_memory(**changes):
+    return {**make_manifest(make_model())["memory"], **changes}
+
+
+def custom_board(tmp_path, text):
+    path = tmp_path / "custom.toml"
+    path.write_text(text)
+    return load_board(str(path))
+
+
+@needs_arm
+def test_figures_of_a_firmware(tmp_path):
+    folder, _ = write_program(tmp_path)
+    result = build_firmware(folder, load_board("mps2-an500"))
+    figures = json.loads(result.path.read_text())
+    assert result.path == folder / "build" / "mps2-an500" / "build.json"
+    assert figures == result.figures == read_build(folder, "mps2-an500")
+    assert figures["weights_bytes"] == 16
+    assert (figures["data_bytes"], figures["bss_bytes"]) == (0, 0)
+    assert 100 < figures["code_bytes"] < 1000
+    assert figures["flash_bytes"] == figures["code_bytes"] + figures["weights_bytes"] + figures["rodata_bytes"]
+    assert figures["ram_bytes"] == 64 + 256
+    assert figures["stack"]["declared_bytes"] == 256
+    chain = figures["stack"]["chain"]
+    assert chain[0]["function"] == "net_run"
+    assert figures["stack"]["bound_bytes"] == sum(part["bytes"] for part in chain)
+    assert "-mcpu=cortex-m7" in figures["flags"]
+    sram = next(region for region in figures["regions"] if region["name"] == "sram")
+    assert sram["sections"][".stack"] == 65536
+    assert sram["sections"][".arena"] >= 64
+    assert (folder / "build" / "mps2-an500" / figures["executable"]).is_file()
+
+
+@needs_arm
+def test_firmware_lies_where_the_board_says(tmp_path):
+    folder, _ = write_program(tmp_path)
+    board = load_board("mps2-an500")
+    program = build_program(read_manifest(folder), Flavor(board=board))
+    regions = {region.name: region for region in board.regions}
+    sections = {section.name: section for section in read_sections(program.path)}
+    assert sections[".vectors"].address == 0
+    assert sections[".stack"].address == regions["sram"].origin
+    for name, region in ((".text", "code"), (".weights", "code"), (".arena", "sram"), (".bss", "sram")):
+        assert regions[region].origin <= sections[name].address < regions[region].end
+    assert sections[".weights"].size_bytes >= 16
+
+
+@needs_arm
+def test_weights_go_to_the_first_region_with_room_for_them(tmp_path):
+    small = AN500.replace('length = "4M"\nholds = ["vectors"', 'length = "16K"\nholds = ["vectors"')
+    folder, _ = write_program(tmp_path, memory=changed_memory(weights_bytes=20000))
+    program = build_program(read_manifest(folder), Flavor(board=custom_board(tmp_path, small)))
+    weights = next(section for section in read_sections(program.path) if section.name == ".weights")
+    assert weights.address == 0x60000000
+
+
+@needs_arm
+@pytest.mark.parametrize(
+    ("replaced", "by", "what"),
+    [
+        ('length = "4M"\nholds = ["vectors"', 'length = "1K"\nholds = ["vectors"', "flash"),
+        ('length = "4M"\nholds = ["stack"', 'length = 65664\nholds = ["stack"', "RAM"),
+    ],
+)
+def test_a_region_that_overflows_does_not_fit(tmp_path, replaced, by, what):
+    folder, _ = write_program(tmp_path)
+    board = custom_board(tmp_path, AN500.replace(replaced, by))
+    with pytest.raises(DoesNotFitError, match="memory region") as caught:
+        build_firmware(folder, board)
+    assert caught.value.what == what
+    assert caught.value.needed_bytes > caught.value.available_bytes
+    assert caught.value.exit_code == 3
+    assert not list((folder / "build" / board.name).iterdir()), "nothing half-built is left"
+
+
+@needs_arm
+def test_an_arena_larger_than_its_region_does_not_fit(tmp_path):
+    folder, _ = write_program(tmp_path, memory=changed_memory(arena_bytes=8 << 20))
+    with pytest.raises(DoesNotFitError, match=r"8,388,608 bytes of RAM needed.*available") as caught:
+        build_firmware(folder, load_board("mps2-an500"))
+    assert caught.value.available_bytes == (4 << 20) - 65536
+
+
+@needs_arm
+def test_a_stack_above_its_declared_bound_is_refused(tmp_path):
+    folder, _ = write_program(tmp_path, memory=changed_memory(stack_bytes=8))
+    with pytest.raises(VerificationError, match=r"net_run needs \d+ bytes, 8 were declared"):
+        build_firmware(folder, load_board("mps2-an500"))
+    assert read_build(folder, "mps2-an500") is None
+
+
+@needs_arm
+def test_a_header_that_contradicts_the_manifest_does_not_build(tmp_path):
+    folder, _ = write_program(tmp_path, memory=changed_memory(arena_bytes=96))
+    with pytest.raises(ToolError, match="NET_ARENA_BYTES is not what the manifest says"):
+        build_firmware(folder, load_board("mps2-an500"))
+
+
+def test_code_that_does_not_compile(tmp_path):
+    folder, _ = write_program(tmp_path)
+    (folder / "net.c").write_text("int f(void) { return oops; }\n")
+    with pytest.raises(ToolError, match=r"compiling net\.c failed(.|\n)*oops"):
+        build_firmware(folder, load_board("host"))
+
+
+def test_a_missing_source_is_named(tmp_path):
+    folder, _ = write_program(tmp_path)
+    (folder / "net_kernels.c").unlink()
+    with pytest.raises(UsageError, match=r"names 'net_kernels\.c', which is not in"):
+        build_firmware(folder, load_board("host"))
+
+
+def test_a_folder_for_another_core_is_refused(tmp_path):
+    folder, _ = write_program(tmp_path, target={"cpu": "cortex-m4", "fpu": "fpv4-sp-d16"})
+    with pytest.raises(UsageError, match=r"compiled for cortex-m4.*has cortex-m7.*--board mps2-an500"):
+        build_firmware(folder, load_board("mps2-an500"))
+
+
+def test_nothing_is_built_twice_and_changes_are_seen(tmp_path):
+    folder, _ = write_program(tmp_path)
+    manifest, flavor = read_manifest(folder), Flavor(board=load_board("host"))
+    first = build_program(manifest, flavor)
+    time = first.path.stat().st_mtime_ns
+    assert build_program(manifest, flavor).path.stat().st_mtime_ns == time
+    (folder / "net_weights.c").write_text((folder / "net_weights.c").read_text().replace("7, -9", "8, -9"))
+    assert build_program(manifest, flavor).path.stat().st_mtime_ns > time
+
+
+def test_a_folder_that_cannot_be_filled_leaves_the_old_one(tmp_path):
+    target = tmp_path / "it"
+    make_folder(target, "1", lambda folder: (folder / "old").touch())
+
+    def fail(folder):
+        (folder / "new").touch()
+        raise ToolError("no")
+
+    with pytest.raises(ToolError):
+        make_folder(target, "2", fail)
+    assert sorted(path.name for path in target.iterdir()) == ["old", "stamp"]
+    assert [path.name for path in tmp_path.iterdir()] == ["it"]
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang", "arm-none-eabi-gcc"])
+def test_the_runtime_is_silent_under_strict_warnings(tmp_path, compiler):
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is not installed")
+    folder, _ = write_program(tmp_path)
+    board = load_board("mps2-an500" if compiler.startswith("arm") else "host")
+    program = build_program(read_manifest(folder), Flavor(board=board, compiler=compiler, hooks=True))
+    names = ["harness/harness.c"]
+    names += ["harness/platform_semihosting.c", "startup/startup_cortex_m.c"] if board.startup else []
+    names += ["harness/platform_host.c"] if board.is_host else []
+    includes = [f"-I{program.folder}", f"-I{runtime_dir() / 'harness'}", f"-I{folder}"]
+    target = list(program.toolchain.target_flags)
+    for name in names:
+        command = [compiler, *target, STANDARD, "-O2", *WARNINGS, "-Werror", *includes, "-fsyntax-only"]
+        done = subprocess.run([*command, str(runtime_dir() / name)], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout + done.stderr) == (0, "")

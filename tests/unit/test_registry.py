@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every operator is complete: reference, kernel variants, templates, differential tests."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from mcucompiler.lower.variants import variants_of
+from mcucompiler.ops import OPERATORS, Operator
+from mcucompiler.resources import templates_dir
+from tests.support import ROOT
+
+
+@pytest.mark.parametrize("operator", OPERATORS, ids=lambda op: op.__name__)
+def test_operator_has_variants_with_distinct_names(operator: type[Operator]) -> None:
+    names = [variant.name for variant in variants_of(operator)]
+    assert names
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("operator", OPERATORS, ids=lambda op: op.__name__)
+def test_operator_has_differential_tests(operator: type[Operator]) -> None:
+    texts = [path.read_text() for path in (ROOT / "tests" / "differential").glob("test_kernels_*.py")]
+    assert any(re.search(rf"\b{operator.__name__}\(", text) for text in texts), "no kernel test constructs it"
+
+
+def test_every_template_is_used_by_a_variant() -> None:
+    sources = "".join(p.read_text() for p in (ROOT / "mcucompiler" / "lower").rglob("*.py"))
+    for path in (templates_dir() / "kernels").glob("[!_]*.c.j2"):
+        assert f'"{path.name.removesuffix(".c.j2")}"' in sources, path.name
