@@ -136,7 +136,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Bytes the program needs; see DESIGN's manifest keys of the same names."""
+    """Bytes the program needs; the manifest's keys of the same names."""
 
     arena_bytes: int
     lower_bound_bytes: int
@@ -224,7 +224,8 @@ def read_manifest(directory: Path) -> Manifest:
         ) from error
     if not isinstance(values, dict):
         raise UsageError(f"{str(path)!r} does not hold a table; compile the model again")
-    return _manifest(directory, Fields(values, str(path), UsageError))
+    # Absolute, since tools are run with the folder as their working directory.
+    return _manifest(directory.resolve(), Fields(values, str(path), UsageError))
 
 
 def _manifest(directory: Path, fields: Fields) -> Manifest:

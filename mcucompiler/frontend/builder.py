@@ -281,15 +281,7 @@ class Builder:
             ModelError: where the operator refuses the inputs' shapes.
         """
         claims = dict(claims or {})
-        names = []
-        for index, name in enumerate(inputs):
-            if not name:
-                names.append("")
-                continue
-            tensor = self.materialize(node, name)
-            if tensor.is_constant and index in claims:
-                tensor = self.quantized_constant(node, tensor.name, claims.pop(index))
-            names.append(tensor.name)
+        names = self._input_names(node, inputs, claims)
         shape = self._output_shape(node, op, names)
         kind = op.kind.lower()
         result = output or self.fresh(f"{node.outputs[0]}_{kind}")
@@ -308,6 +300,16 @@ class Builder:
         if transparent and dtype in ("int8", "uint8"):
             self.transparent.add(name)
         return result
+
+    def _input_names(self, node: OnnxNode, inputs: Sequence[str], claims: dict[int, QuantParams]) -> list[str]:
+        """IR names of the inputs; constants take on the parameters claimed for them, which settles those claims."""
+        names = []
+        for index, name in enumerate(inputs):
+            tensor = self.materialize(node, name) if name else None
+            if tensor is not None and tensor.is_constant and index in claims:
+                tensor = self.quantized_constant(node, tensor.name, claims.pop(index))
+            names.append("" if tensor is None else tensor.name)
+        return names
 
     def _output_shape(self, node: OnnxNode, op: Operator, names: Iterable[str]) -> tuple[int, ...]:
         tensors = [self.tensors[name] if name else None for name in names]

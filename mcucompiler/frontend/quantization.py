@@ -47,8 +47,14 @@ def make_quant_params(
         raise node.unsupported(
             f"{what} is quantized in blocks (scales {_dims(scale)}); supported: per tensor or per axis"
         )
+    axis = _channel_axis(node, len(scales), shape, axis, what)
+    return QuantParams(scale=scales, zero_point=points, axis=axis)
+
+
+def _channel_axis(node: OnnxNode, count: int, shape: tuple[int, ...], axis: int | None, what: str) -> int:
+    """The axis along which several scales count, made non-negative."""
     if axis is None:
-        raise node.unsupported(f"{len(scales)} scales for {what}; supported: one scale for the whole tensor")
+        raise node.unsupported(f"{count} scales for {what}; supported: one scale for the whole tensor")
     if not -len(shape) <= axis < len(shape):
         raise node.invalid(
             f"quantization axis out of range for {what}",
@@ -56,12 +62,12 @@ def make_quant_params(
             hint="correct the attribute `axis`; ONNX Runtime refuses such a file too",
         )
     axis %= len(shape)
-    if shape[axis] != len(scales):
+    if shape[axis] != count:
         raise node.invalid(
             f"the number of scales of {what} does not fit its shape",
-            found=f"{len(scales)} scales for axis {axis} of size {shape[axis]}",
+            found=f"{count} scales for axis {axis} of size {shape[axis]}",
         )
-    return QuantParams(scale=scales, zero_point=points, axis=axis)
+    return axis
 
 
 def _dims(array: Array) -> str:

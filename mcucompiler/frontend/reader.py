@@ -16,6 +16,8 @@ from mcucompiler.errors import ModelError
 from mcucompiler.frontend.structure import check_structure
 
 OLDEST_OPSET = 11
+PER_AXIS_OPSET = 13
+"""The opset in which QuantizeLinear and DequantizeLinear got an axis."""
 
 _HOW_TO_UPGRADE = (
     'convert it: python -c "import onnx, onnx.version_converter as v; '
@@ -188,6 +190,15 @@ def _first_lines(error: Exception) -> str:
     return " ".join(line for line in lines[:3] if line).encode("unicode_escape").decode("ascii")
 
 
+def _hint(proto: onnx.ModelProto, error: Exception) -> str:
+    if _opset(proto) < PER_AXIS_OPSET and "attribute: axis for operator" in str(error):
+        return (
+            f"quantization per channel needs opset {PER_AXIS_OPSET}; ONNX Runtime refuses this file too: "
+            f"export the float model with opset {PER_AXIS_OPSET} or newer and quantize that"
+        )
+    return ""
+
+
 def _check(proto: onnx.ModelProto) -> None:
     """The onnx package's own checks, on a model whose structure has been looked at before."""
     shapeless = [
@@ -201,7 +212,7 @@ def _check(proto: onnx.ModelProto) -> None:
             tensor_type.shape.SetInParent()
         checker.check_model(proto, full_check=False)
     except checker.ValidationError as error:
-        raise ModelError("not a valid ONNX model", found=_first_lines(error)) from None
+        raise ModelError("not a valid ONNX model", found=_first_lines(error), hint=_hint(proto, error)) from None
     finally:
         for tensor_type in shapeless:
             tensor_type.ClearField("shape")

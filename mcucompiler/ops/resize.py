@@ -41,7 +41,10 @@ class Resize(Operator):
     All coordinates and weights are float32 (:meth:`coordinates_of`, :meth:`nearest_sources`, :meth:`linear_sources`).
     Linear interpolation over H and W of the four neighbors x11 (upper left), x12 (upper right), x21, x22 is, every
     operation rounded to float32 and none fused, with h1, h2 the weights of the upper and lower row and w1, w2 those of
-    the left and right column: ``((w1 h1 x11 + w2 h1 x12) + w1 h2 x21) + w2 h2 x22``. Over L alone: ``w1 x1 + w2 x2``.
+    the left and right column: ``((w1 h1 x11 + w2 h1 x12) + w1 h2 x21) + w2 h2 x22``. Over L alone, with a = w1 x1 and
+    b = w2 x2: ``a + b``; but ONNX Runtime interpolates all three axes of [N, C, L], which in the last sample, and in
+    the last channel, adds the same terms again: ``(((a + b) + a) + b) / 2`` where one of the two holds, and eight terms
+    divided by 4 where both hold.
     Integer tensors then either truncate toward zero, of the elements as they are, or round half to even, of x - zx
     before zx is added; both saturate.
 
@@ -169,7 +172,7 @@ class Resize(Operator):
 
     def _interpolate(self, x: Float32Array) -> Float32Array:
         sources = [self.linear_sources(x.shape[axis], axis) for axis in range(2, x.ndim)]
-        result: Float32Array | None = None
+        terms = []
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             for ends in product((0, 1), repeat=len(sources)):
                 term, weight = x, np.ones((1,) * (x.ndim - 2), dtype=np.float32)
@@ -181,9 +184,8 @@ class Resize(Operator):
                     shape = [1] * len(sources)
                     shape[position] = -1
                     weight = weight * factor.reshape(shape)
-                term = weight * term
-                result = term if result is None else result + term
-        return x if result is None else result
+                terms.append(weight * term)
+            return _repeated_sum(terms, x.shape) if x.ndim == 3 else _sum(terms)
 
     def check(self, inputs: MaybeTensors, outputs: Sequence[Tensor]) -> tuple[str, ...]:
         """Known modes, one or two spatial axes, the input's quantization at the output."""
@@ -216,3 +218,21 @@ class Resize(Operator):
             return (int(sources.min()), int(sources.max()) + 1)
         lower, upper, _, _ = self.linear_sources(dim, axis)
         return (int(lower[start:stop].min()), int(upper[start:stop].max()) + 1)
+
+
+def _sum(terms: Sequence[Float32Array]) -> Float32Array:
+    result = terms[0]
+    for term in terms[1:]:
+        result = result + term
+    return result
+
+
+def _repeated_sum(terms: Sequence[Float32Array], shape: Shape) -> Float32Array:
+    """The sum of the terms of an input [N, C, L], taken once, twice or four times over and divided by as many."""
+    once = _sum(terms)
+    twice = _sum([once, *terms])
+    four = _sum([twice, *terms, *terms])
+    last_batch = (np.arange(shape[0]) == shape[0] - 1).reshape(-1, 1, 1)
+    last_channel = (np.arange(shape[1]) == shape[1] - 1).reshape(1, -1, 1)
+    both, either = last_batch & last_channel, last_batch | last_channel
+    return np.asarray(np.where(both, four / np.float32(4), np.where(either, twice / np.float32(2), once)))

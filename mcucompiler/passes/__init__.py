@@ -31,13 +31,13 @@ PIPELINE: tuple[Pass, ...] = (
     simplify,
     fold_constants,
     share_subexpressions,  # one Dequantize for each tensor, one Quantize for each set of parameters
-    add_to_bias,
     defer_movement,  # normalisation chains in one piece
     sink_dequantize,  # Dequantize and Quantize next to the operators that compute
     hoist_quantize,
     fold_constants,  # what moved to constants
     share_subexpressions,
     leave_quantization_to_caller,
+    add_to_bias,
     fuse_quantized,  # the integer programs
     fold_islands,  # what has none of its own but is a function of 8 bits
     fold_dequantized,  # constants of the float operators that remain

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the addition of a constant behind a float convolution or matrix product its bias."""
+"""Makes the addition of a constant behind a convolution or matrix product its bias."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from mcucompiler.ir.graph import Array, Graph, Node, Tensor
-from mcucompiler.ops import Add, Dequantize, Gemm
+from mcucompiler.ops import Add, Dequantize, Gemm, Quantize
 from mcucompiler.passes.bias import channels, takes_bias
 from mcucompiler.passes.edit import Edit, merged_sources
 
@@ -15,8 +15,9 @@ def add_to_bias(graph: Graph) -> Graph:
     """``conv(x, w, b) + c`` becomes ``conv(x, w, b + c)``, with c constant along all axes but the channels'.
 
     Only where nothing else reads the intermediate value and it is float: exporters write MatMul + Add so. Between
-    Quantize and Dequantize the addition is one of its own, with its own rounding, and stays. The sum of two biases is
-    taken in float64 and rounded to float32 once.
+    Quantize and Dequantize the addition is one of its own, with its own rounding, and stays. Likewise only between
+    dequantised operands and Quantize, where the integer program follows: float32 arithmetic keeps its roundings. The
+    sum of two biases is taken in float64 and rounded to float32 once.
     """
     edit = Edit(graph)
     for node in edit.nodes:
@@ -31,7 +32,7 @@ def _merge(edit: Edit, node: Node, index: int) -> bool:
     product = edit.producer(node.inputs[index])
     if product is None or not takes_bias(product.op) or edit.sole_user(product.outputs[0]) is not node:
         return False
-    if edit.out(product).shape != edit.out(node).shape:
+    if edit.out(product).shape != edit.out(node).shape or not _becomes_integer(edit, product, node):
         return False
     weights = edit.tensor(product.inputs[1])
     count = channels(product.op, weights)
@@ -52,6 +53,17 @@ def _merge(edit: Edit, node: Node, index: int) -> bool:
     edit.remove(node)
     edit.change(product, inputs=(*product.inputs[:2], constant.name), output=output, sources=merged_sources(*sources))
     return True
+
+
+def _becomes_integer(edit: Edit, product: Node, node: Node) -> bool:
+    """Whether both stand between Dequantize and Quantize."""
+    readers = edit.users(node.outputs[0])
+    operands = [edit.producer(name) for name in product.inputs[:2]]
+    return (
+        node.outputs[0] not in edit.outputs
+        and all(isinstance(reader.op, Quantize) for reader in readers)
+        and all(operand is not None and isinstance(operand.op, Dequantize) for operand in operands)
+    )
 
 
 def _vector(edit: Edit, name: str) -> tuple[Array, tuple[int, ...]] | None:

@@ -106,6 +106,11 @@ def _stack_bytes(manifest: Manifest, results: Sequence[SampleResult]) -> int | N
     return max(measured)
 
 
+def _comparable(a: Array, b: Array) -> bool:
+    """Whether both are integers or both real numbers, of one shape."""
+    return a.shape == b.shape and (a.dtype.kind == "f") == (b.dtype.kind == "f")
+
+
 class _Comparison:
     """Both oracles, and how far the program has been from them so far."""
 
@@ -133,7 +138,7 @@ class _Comparison:
             zero = stored.quant.z if stored.quant is not None and stored.quant.per_tensor else 0
             self._update(self._reference, key, index, dump.value, expected[dump.tensor.name], zero)
             values = runtime.get(dump.tensor.name)
-            if values is not None and values.dtype.kind == dump.value.dtype.kind and values.shape == dump.value.shape:
+            if values is not None and _comparable(values, dump.value):
                 offset = dump.tensor.onnx_offset
                 got = dump.value.astype(np.float64) + offset
                 self._update(self._onnx, key, index, got, values, zero + offset)

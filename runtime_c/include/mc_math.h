@@ -194,4 +194,28 @@ static inline int32_t mc_float_to_int(float value)
 #endif
 }
 
+/* The integer part, limited to int32; 0 for NaN. C leaves conversions out of range undefined. */
+static inline int32_t mc_float_truncate(float value)
+{
+    if (value >= 2147483648.0f) {
+        return INT32_MAX;
+    }
+    if (value <= -2147483648.0f) {
+        return INT32_MIN;
+    }
+    return value < 0.0f || value > 0.0f ? (int32_t)value : 0;
+}
+
+/* The nearest integer, halves to even, of a double within lo..hi; lo for NaN. */
+static inline int32_t mc_double_to_int(double value, int32_t lo, int32_t hi)
+{
+    const double above = value > (double)lo ? value : (double)lo;
+    const double inside = above < (double)hi ? above : (double)hi;
+    /* Adding 1.5 * 2^52 leaves no bits below the unit: the addition rounds. */
+    const double shifted = inside + 6755399441055744.0;
+    uint64_t bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    return (int32_t)(uint32_t)bits;
+}
+
 #endif

@@ -126,6 +126,17 @@ static inline int32_t mc_smlad(uint32_t a, uint32_t b, int32_t acc)
 #endif
 }
 
+/* The same for a sum that is carried around a loop: it stays in one register. */
+static inline int32_t mc_smlad_loop(uint32_t a, uint32_t b, int32_t acc)
+{
+#if MC_SIMD_DSP
+    __asm__("smlad %0, %1, %2, %0" : "+r"(acc) : "r"(a), "r"(b));
+    return acc;
+#else
+    return mc_smlad(a, b, acc);
+#endif
+}
+
 /* acc + low of a * low of b. */
 static inline int32_t mc_smlabb(uint32_t a, uint32_t b, int32_t acc)
 {

@@ -197,7 +197,7 @@ def test_concat(dtype: str, data: Any, seed: int, axis: int, count: int) -> None
 )
 def test_softmax(dtype: str, data: Any, seed: int, count: int, output_scale: float | None) -> None:
     rng = np.random.default_rng(seed)
-    lo, hi = INTEGER_RANGES[dtype]
+    lo = INTEGER_RANGES[dtype][0]
     # Where the output scale cannot hold a probability of 1 for so few classes, ONNX Runtime converts infinity.
     sy = max(data.draw(scales(-2.6, 0)) if output_scale is None else output_scale, 1 / (140 * count))
     width = data.draw(st.integers(1, 256))
@@ -291,10 +291,14 @@ def test_float_functions_with_approximation(name: str, params: Any, op_type: str
 
 @pytest.mark.parametrize("count", [1, 2, 10, 100])
 def test_float_softmax(count: int) -> None:
-    """ONNX Runtime adds in vectors, the reference one by one: the sums differ in their last bits."""
+    """ONNX Runtime adds in vectors, the reference one by one: the sums differ in their last bits.
+
+    What is below float32's normal range is zero here, and depends on the vector unit there.
+    """
     x = np.random.default_rng(count).normal(0, 30, (200, count)).astype(np.float32)
     expected = run_node("Softmax", [x], "float32", axis=1)
     got = apply(Softmax(axis=1), [plain("x", x)], plain("y", x), [x])
-    np.testing.assert_allclose(got, expected, rtol=2**-23 * (2 + count / 4), atol=0)
+    np.testing.assert_allclose(got, expected, rtol=2**-23 * (2 + count / 4), atol=2**-126)
     if count <= 2:
-        assert_equal(got, expected)
+        normal = expected >= 2**-126
+        assert_equal(got[normal], expected[normal])

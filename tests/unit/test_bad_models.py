@@ -160,6 +160,12 @@ def test_opset_of_the_future():
     refused(model_bytes(GOOD, opset=999), "opset 999", "newer", "pip install --upgrade onnx")
 
 
+def test_channel_axis_before_opset_13():
+    body = "c = DequantizeLinear<axis = 0>(w, s) \n y = Add(d, c)"
+    content = quantized(body, {"w": np.ones(4, np.int8)}, opset=11)
+    refused(content, "not a valid ONNX model", "axis", "opset 13", "ONNX Runtime refuses")
+
+
 def test_no_opset():
     proto = model_proto(GOOD)
     del proto.opset_import[:]

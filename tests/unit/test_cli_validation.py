@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from mcucompiler.api import CompileOptions, compile_model
 from mcucompiler.errors import ToolError, UsageError
 from mcucompiler.manifest import read_manifest
 from mcucompiler.report.validation import verdict
@@ -176,6 +177,20 @@ def test_the_handmade_program_is_exact(tmp_path, layers):
     assert all(layer.onnx_runtime is not None and layer.onnx_runtime.exact for layer in result.layers)
     assert seen[-1] == ("against both oracles", 12, 12)
     assert "passed: equal to the reference and to ONNX Runtime" in verdict(result, manifest)
+
+
+@pytest.mark.parametrize("activations", [np.int8, np.uint8])
+def test_every_step_is_compared_with_onnx_runtime(tmp_path, activations):
+    model = tmp_path / "m.onnx"
+    model.write_bytes(make_model(activations))
+    compile_model(model, CompileOptions(board="host")).write(tmp_path / "m")
+    manifest = read_manifest(tmp_path / "m")
+    runner = make_runner(manifest, "host")
+    result = validate(manifest, model, runner, seeded_samples(manifest, 4), layers=True)
+    assert result.passed
+    compared = {layer.name: layer.onnx_runtime for layer in result.layers if layer.onnx_runtime is not None}
+    assert len(compared) >= 2, "the pool and the convolution, whatever is inserted around them"
+    assert all(difference.exact for difference in compared.values())
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,23 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """An output channel of a block.
+
+    Attributes:
+        channel: its number in the block.
+        index_word: word behind the weights that holds the channel's index.
+        high: whether in its high half.
+        pixels: accumulator and offset from the first pixel, for each pixel.
+    """
+
+    channel: int
+    index_word: int
+    high: bool
+    pixels: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
     """A block as templates/macros/products.j2 prints it.
 
@@ -65,8 +82,8 @@ class Block:
         body: what the body does.
         stream_words: words of weights that the body reads.
         column_words: words of columns that the body reads.
-        outputs: for each output element of the block: accumulator, channel in the block, and its
-            element offset from the first pixel.
+        outputs: for each output channel of the block, where its index lies in the words behind the
+            weights, and for each pixel the accumulator and the offset in elements from the first.
         offset_words: number of words with channel indices.
     """
 
@@ -77,7 +94,7 @@ class Block:
     body: tuple[Unpack | Column | Product, ...]
     stream_words: int
     column_words: int
-    outputs: tuple[tuple[str, int, int], ...]
+    outputs: tuple[Output, ...]
     offset_words: int
 
     @property
@@ -156,9 +173,13 @@ class Blocking:
             stream_words=self.unroll * words,
             column_words=self.unroll * pixels,
             outputs=tuple(
-                (f"a{channel}{pixel}", channel, pixel * out_stride)
+                Output(
+                    channel=channel,
+                    index_word=self.channels + channel // 2,
+                    high=channel % 2 == 1,
+                    pixels=tuple((f"a{channel}{pixel}", pixel * out_stride) for pixel in range(pixels)),
+                )
                 for channel in range(self.channels)
-                for pixel in range(pixels)
             ),
             offset_words=self.channels // 2,
         )

@@ -304,7 +304,8 @@ def _operations(window: Window, outputs: int) -> int:
 def _row_blocks(window: Window) -> tuple[RowBlock, ...]:
     """Divides a row of outputs into blocks of about equal size, repeated ones in a loop."""
     columns, even = window.ofmap[1], window.stride[1] % 2 == 0
-    most = max(_REGISTERS - max(2, min(4, len(_tap_words(window)))), 1)
+    tap_words = len(_tap_words(window))
+    most = 10 if tap_words <= 2 else 8 if tap_words <= 4 else 6
     while most > 1 and _operations(window, most) > _MOST_OPERATIONS:
         most -= 1
     if not even and most % 2 and most < columns:

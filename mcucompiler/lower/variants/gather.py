@@ -81,7 +81,7 @@ def gather_call(
         arguments=(*all_arguments, OutputArg(index=0)),
         variant=variant,
         reason=reason,
-        overlaps=_overlaps(source, target, maps),
+        overlaps=_overlaps(source, target, maps, run),
         stack_bytes=112,
         instructions=instructions,
         cycles=cycles(instructions),
@@ -106,17 +106,17 @@ def _first_contiguous(source: Stored, target: Stored) -> int:
     return first
 
 
-def _overlaps(source: Stored, target: Stored, maps: Mapping[int, Array]) -> tuple[Overlap, ...]:
-    """A shrinking copy may run over its own input."""
+def _overlaps(source: Stored, target: Stored, maps: Mapping[int, Array], run: int) -> tuple[Overlap, ...]:
+    """A shrinking copy may run over its own input: a run is written below everything that is still to be read."""
     if not (source.place.dense and target.place.dense):
         return ()
-    grids = [
-        np.asarray(maps.get(axis, np.arange(target.layout.view[axis])), dtype=np.int64) for axis in target.layout.perm
-    ]
-    strides = memory_strides(source)
     offsets = np.zeros((), dtype=np.int64)
-    for grid, stride in zip(grids, strides, strict=True):
-        offsets = offsets[..., None] + grid * stride
-    still_read = np.minimum.accumulate(offsets.reshape(-1)[::-1])[::-1]
-    distance = int((np.arange(1, still_read.size + 1) - still_read).max()) + target.memory_shape[-1]
-    return (Overlap(input=0, output=0, same=False, distance=max(0, distance) * ITEM_BYTES[target.tensor.dtype]),)
+    for axis, stride in zip(target.layout.perm, memory_strides(source), strict=True):
+        index = np.asarray(maps.get(axis, np.arange(target.layout.view[axis])), dtype=np.int64)
+        offsets = offsets[..., None] + index * stride
+    starts = offsets.reshape(-1, run)[:, 0]
+    still_read = np.minimum.accumulate(starts[::-1])[::-1]
+    distance = max(0, int((np.arange(1, starts.size + 1) * run - still_read).max()))
+    if distance >= source.tensor.size:
+        return ()
+    return (Overlap(input=0, output=0, same=False, distance=distance * ITEM_BYTES[target.tensor.dtype]),)

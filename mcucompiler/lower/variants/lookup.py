@@ -84,13 +84,18 @@ def table_call(
         ),
         variant=variant,
         reason=reason,
-        overlaps=(Overlap(input=index, output=0, same=item == 1, distance=(item - 1) * size),)
-        if rows.count == 1
-        else (),
+        overlaps=_overlaps(index, rows.count == 1, rows.strides[0] == rows.strides[1], item, size),
         stack_bytes=80,
         instructions=instructions,
         cycles=cycles(instructions),
     )
+
+
+def _overlaps(index: int, dense: bool, alike: bool, item: int, size: int) -> tuple[Overlap, ...]:
+    """Elements are read before their place is written; pixels apart must be apart alike on both sides."""
+    if dense:
+        return (Overlap(input=index, output=0, same=item == 1, distance=(item - 1) * size),)
+    return (Overlap(input=index, output=0),) if alike and item == 1 else ()
 
 
 def _axis_blocks(stored: Stored, axis: int | None) -> tuple[int, int]:

@@ -128,6 +128,40 @@ class MulFloatTail:
 
 
 @dataclass(frozen=True, slots=True)
+class DivDoubles:
+    """Quotients of quantized tensors: the definition in float64, which the core computes in software."""
+
+    name: str = "div_double"
+
+    def reject(self, context: NodeContext) -> str | None:
+        """Quantized operands."""
+        if not isinstance(context.node.op, Div):
+            return "not a quotient"
+        return "not quantized per tensor" if quants(context) is None else binary_reason(context)
+
+    def lower(self, context: NodeContext) -> KernelCall:
+        """The call."""
+        found_quants = quants(context)
+        if found_quants is None:
+            raise ValueError("not quantized per tensor")
+        qa, qb, qy = found_quants
+        lo, hi = _clamp(context)
+        pair = form(
+            "div_double",
+            900.0,
+            scale_a=float(qa.s),
+            scale_b=float(qb.s),
+            scale=float(qy.s),
+            zero_a=qa.z,
+            zero_b=qb.z,
+            zero=qy.z,
+            lo=lo,
+            hi=hi,
+        )
+        return binary_call(context, pair, self.name, "/")
+
+
+@dataclass(frozen=True, slots=True)
 class MulFloats:
     """float32 operands; quotients too."""
 
@@ -143,4 +177,4 @@ class MulFloats:
         return binary_call(context, form("float", 18.0 if symbol == "/" else 5.0, operator=symbol), self.name, symbol)
 
 
-VARIANTS: tuple[Variant, ...] = (MulTable(), MulInteger(), MulFloatTail(), MulFloats())
+VARIANTS: tuple[Variant, ...] = (MulTable(), MulInteger(), MulFloatTail(), DivDoubles(), MulFloats())

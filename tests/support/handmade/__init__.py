@@ -23,15 +23,16 @@ WEIGHTS = np.array([1, 3, -1, 2, -2, 1, 2, -3], np.int8).reshape(2, 1, 2, 2)
 BIAS = np.array([7, -9], np.int32)
 
 
-def make_model() -> bytes:
+def make_model(activations: type[np.int8] | type[np.uint8] = np.int8) -> bytes:
     """The ONNX file: QOperator between a leading Quantize and a trailing Dequantize."""
+    shift = 128 if activations is np.uint8 else 0
     constants = {
         "x_scale": np.float32(0.5),
-        "x_zero": np.int8(-3),
+        "x_zero": activations(shift - 3),
         "w_scale": np.float32(0.125),
         "w_zero": np.int8(0),
         "y_scale": np.float32(0.25),
-        "y_zero": np.int8(5),
+        "y_zero": activations(shift + 5),
         "weights": WEIGHTS,
         "bias": BIAS,
     }
