@@ -17,8 +17,9 @@ from mcucompiler.lower.types import Lowered, LoweringOptions
 from mcucompiler.memory import plan_memory
 from mcucompiler.memory.types import MemoryPlan
 from mcucompiler.memory.verify import verify_memory
+from mcucompiler.ops import Concat
 from mcucompiler.passes import run_passes
-from mcucompiler.schedule import make_schedule
+from mcucompiler.schedule import make_schedule, schedule_in_order
 from mcucompiler.schedule.types import Schedule
 from mcucompiler.schedule.verify import verify_schedule
 
@@ -85,16 +86,38 @@ def import_and_rewrite(
 def plan_graph(imported: Graph, graph: Graph, options: LoweringOptions, *, hooks: Hooks | None = None) -> Planned:
     """Kernels, order and memory for a rewritten graph; each plan has passed its verifier."""
     hooks = hooks or Hooks()
+    best = _plan(imported, graph, options, hooks)
+    _dump(hooks, "90-lowered.txt", best.lowered.graph)
+    if any(isinstance(node.op, Concat) for node in graph.nodes):
+        # Slices of a concat save copies but live longer than operands of their own.
+        best = min(best, _plan(imported, graph, options, hooks, share_concats=False), key=_arena_bytes)
+    return best
+
+
+def _plan(
+    imported: Graph, graph: Graph, options: LoweringOptions, hooks: Hooks, *, share_concats: bool = True
+) -> Planned:
+    """The better of the searched order and the graph's own, which is layer by layer."""
     with _stage(hooks, "kernels"):
-        lowered = lower_graph(graph, options)
-    _dump(hooks, "90-lowered.txt", lowered.graph)
+        lowered = lower_graph(graph, options, share_concats=share_concats)
     with _stage(hooks, "schedule"):
-        schedule = make_schedule(lowered)
-        verify_schedule(schedule)
+        schedules = [make_schedule(lowered)]
+        in_order = schedule_in_order(lowered, range(len(lowered.steps)))
+        if in_order.order != schedules[0].order:
+            schedules.append(in_order)
+        for schedule in schedules:
+            verify_schedule(schedule)
+    plans = []
     with _stage(hooks, "memory"):
-        plan = plan_memory(schedule)
-        verify_memory(schedule, plan)
-    return Planned(imported=imported, graph=graph, lowered=lowered, schedule=schedule, plan=plan)
+        for schedule in schedules:
+            plan = plan_memory(schedule)
+            verify_memory(schedule, plan)
+            plans.append(Planned(imported=imported, graph=graph, lowered=lowered, schedule=schedule, plan=plan))
+    return min(plans, key=_arena_bytes)
+
+
+def _arena_bytes(planned: Planned) -> int:
+    return planned.plan.arena_bytes
 
 
 @contextmanager

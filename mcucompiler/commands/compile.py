@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--flash-limit", type=size, metavar="SIZE", help="most bytes of constants, e.g. 1M")
     parser.add_argument("--input", choices=("resident",), default="resident", help="how the input arrives")
     parser.add_argument("--io", choices=("int8", "float"), default="int8", help="types at the boundary")
-    parser.add_argument("--optimize", choices=("speed", "ram", "size"), default="speed", help="what to favor")
+    parser.add_argument("--optimize", choices=("speed",), default="speed", help="what to favor")
     parser.add_argument(
         "--exact", choices=("proved", "float"), default="proved", help="integer requantization where proved, or never"
     )

@@ -15,19 +15,27 @@ from mcucompiler.lower.views import assign_places
 __all__ = ["lower_graph"]
 
 
-def lower_graph(graph: Graph, options: LoweringOptions, *, progress: Callable[[str], None] | None = None) -> Lowered:
+def lower_graph(
+    graph: Graph,
+    options: LoweringOptions,
+    *,
+    share_concats: bool = True,
+    progress: Callable[[str], None] | None = None,
+) -> Lowered:
     """The kernel calls that compute a graph.
 
     Args:
         graph: after the passes.
         options: core, exactness mode and objective.
+        share_concats: let producers write into the results of concats where they can. That saves
+            the copy, but the whole result is live from its first operand on.
         progress: called with the name of each node before its kernel is chosen.
 
     Raises:
         UnsupportedOperatorError: where no kernel variant accepts a node.
     """
     laid_out = assign_layouts(split_concat_requantization(graph))
-    views = assign_places(laid_out)
+    views = assign_places(laid_out, share_concats=share_concats)
     steps = select_kernels(laid_out, views, options, progress)
     stored = {
         name: Stored(tensor=laid_out.graph.tensors[name], layout=laid_out.layouts[name], place=place)

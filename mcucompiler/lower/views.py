@@ -38,9 +38,14 @@ class Views:
     free: frozenset[str]
 
 
-def assign_places(laid_out: LaidOut) -> Views:
-    """Gives every activation a place in a buffer, sharing buffers where that saves copies."""
-    return _Views(laid_out).run()
+def assign_places(laid_out: LaidOut, *, share_concats: bool = True) -> Views:
+    """Gives every activation a place in a buffer, sharing buffers where that saves copies.
+
+    Args:
+        laid_out: the graph with its memory orders.
+        share_concats: whether operands of a concat may lie in its result.
+    """
+    return _Views(laid_out).run(share_concats)
 
 
 class _Views:
@@ -52,10 +57,10 @@ class _Views:
         self.places: dict[str, Place] = {}
         self.free: set[str] = set()
 
-    def run(self) -> Views:
+    def run(self, share_concats: bool) -> Views:
         # Concats from the last to the first, so that a concat of a concat nests into the outer one.
         for node in reversed(self.graph.nodes):
-            if isinstance(node.op, Concat):
+            if share_concats and isinstance(node.op, Concat):
                 self._concat(node, node.op)
         for name in self.graph.inputs:
             self._own(name)

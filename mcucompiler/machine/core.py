@@ -106,7 +106,9 @@ class Core:
     @cached_property
     def pairs(self) -> Mapping[tuple[Kind, Kind], bool]:
         """Whether (older, younger) may issue in the same cycle, for all pairs of kinds."""
-        return MappingProxyType({(older, younger): self._may_pair(older, younger) for older in Kind for younger in Kind})
+        return MappingProxyType(
+            {(older, younger): self._may_pair(older, younger) for older in Kind for younger in Kind}
+        )
 
     def _may_pair(self, older: Kind, younger: Kind) -> bool:
         first, second = self.timings[older], self.timings[younger]

@@ -99,9 +99,7 @@ def compare(first: int, second: int) -> int:
     """The flags NZCV of ``first - second`` in bits 3..0."""
     difference = (first - second) & MASK
     overflow = (first ^ second) & (first ^ difference) & 0x80000000
-    return (
-        (difference >> 31) << 3 | (difference == 0) << 2 | (first >= second) << 1 | (1 if overflow else 0)
-    )
+    return (difference >> 31) << 3 | (difference == 0) << 2 | (first >= second) << 1 | (1 if overflow else 0)
 
 
 def to_float(pattern: int) -> float:

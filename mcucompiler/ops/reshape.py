@@ -21,7 +21,7 @@ class Reshape(Operator):
 
     The type stays; the quantization parameters may change, which relabels the integers.
 
-    inputs: x.
+    inputs: x. The output may declare another quantization: then the same integers stand for other real numbers.
 
     Attributes:
         shape: all positive.

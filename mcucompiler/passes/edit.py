@@ -130,10 +130,14 @@ class Edit:
         return self.change(node, inputs=tuple(new if name == old else name for name in node.inputs))
 
     def rename(self, old: str, new: str) -> None:
-        """Gives an activation the name ``new``, which no node writes any more; who read that reads this then."""
+        """Gives an activation the name ``new``, which no node writes any more; who read that reads this then.
+
+        Where there is a tensor of that name, it stays as it is: its offset to the ONNX values belongs to the name.
+        """
         producer = self.producer(old)
         users = self.users(old)
-        self._tensors[new] = self._tensors.pop(old).replace(name=new)
+        renamed = self._tensors.pop(old).replace(name=new)
+        self._tensors.setdefault(new, renamed)
         if producer is not None:
             self.change(producer, output=new)
         for user in users:

@@ -28,9 +28,10 @@ def fold_islands(graph: Graph) -> Graph:
     for node in edit.nodes:
         if isinstance(node.op, Quantize):
             _fold_to_integers(edit, node)
-    folded = True
-    while folded:
-        folded = any([_fold_to_float(edit, node) for node in edit.nodes])
+    ends = [(node, island) for node in edit.nodes if (island := _float_end(edit, node)) is not None]
+    tables = [evaluate(edit, island, real=False) for _, island in ends]  # all before the graph changes
+    for (node, island), entries in zip(ends, tables, strict=True):
+        _replace(edit, node, island, entries)
     return edit.finish()
 
 
@@ -60,23 +61,21 @@ def _rounded_once(values: Array, output: Tensor) -> Array:
     return np.asarray(np.clip(units, lo, hi).astype(output.dtype))
 
 
-def _fold_to_float(edit: Edit, node: Node) -> bool:
-    """Folds the island that ends in a node's output, where something that is not part of an island reads it."""
+def _float_end(edit: Edit, node: Node) -> Island | None:
+    """The island that ends in a node's output, if something that is not part of an island reads it."""
     value = node.outputs[0]
-    if not edit.has(node) or edit.tensor(value).dtype != "float32" or isinstance(node.op, Lookup):
-        return False
+    if edit.tensor(value).dtype != "float32":
+        return None
     island = find_island(edit, value)
     if island is None or not island.operators:
-        return False
+        return None
     inner = all(find_island(edit, user.outputs[0]) is not None for user in edit.users(value))
-    if inner and value not in edit.outputs:
-        return False
-    return _replace(edit, node, island, evaluate(edit, island, real=False))
+    return None if inner and value not in edit.outputs else island
 
 
-def _replace(edit: Edit, last: Node, island: Island, entries: Array) -> bool:
+def _replace(edit: Edit, last: Node, island: Island, entries: Array) -> None:
     if entries.nbytes > MOST_TABLE_BYTES:
-        return False
+        return
     if entries.ndim == 2 and np.array_equal(entries, np.broadcast_to(entries[:1], entries.shape)):
         entries = entries[0]
     table = edit.add_tensor(table_tensor(np.ascontiguousarray(entries)), f"{last.name}@table")
@@ -86,4 +85,3 @@ def _replace(edit: Edit, last: Node, island: Island, entries: Array) -> bool:
         inputs=(island.source.name, table.name),
         sources=merged_sources(*island.nodes, *([] if last in island.nodes else [last])),
     )
-    return True

@@ -43,7 +43,7 @@ def make_signed(graph: Graph) -> Graph:
     zero. They stay uint8, between FlipSigns.
     """
     edit = Edit(graph)
-    kept = {*graph.inputs, *graph.outputs}
+    kept = _settled(graph)
     for name in graph.inputs:
         if _is_unsigned(graph.tensors[name]):
             _flip_input(edit, name)
@@ -53,20 +53,28 @@ def make_signed(graph: Graph) -> Graph:
     for node in edit.nodes:
         if _works_on_bits(node.op):
             kept |= _surround(edit, node, kept)
-    shifted: set[str] = set()
-    for node in edit.nodes:
-        for name in (*node.inputs, *node.outputs):
-            if name and name not in kept and name not in shifted and _is_unsigned(edit.tensor(name)):
-                shifted.add(name)
-                edit.set_tensor(_shifted(edit.tensor(name)))
+    names = {name for node in edit.nodes for name in (*node.inputs, *node.outputs) if name and name not in kept}
+    shifted = {name for name in names if _is_unsigned(edit.tensor(name))}
+    for name in shifted:
+        edit.set_tensor(_shifted(edit.tensor(name)))
     for node in edit.nodes:
         if node.outputs[0] in shifted:
             _adapt(edit, node)
     return edit.finish()
 
 
+def _settled(graph: Graph) -> set[str]:
+    """Tensors that keep their type: those of the boundary, and those next to a FlipSign that is there already."""
+    flips = [node for node in graph.nodes if isinstance(node.op, FlipSign)]
+    return {*graph.inputs, *graph.outputs, *(name for node in flips for name in (*node.inputs, *node.outputs))}
+
+
 def _works_on_bits(op: Operator) -> bool:
     return isinstance(op, Cast) or (isinstance(op, Resize) and op.truncate and op.mode == "linear")
+
+
+def _takes_unsigned(op: Operator) -> bool:
+    return isinstance(op, Lookup | FlipSign) or _works_on_bits(op)
 
 
 def _is_unsigned(tensor: Tensor) -> bool:
@@ -75,7 +83,7 @@ def _is_unsigned(tensor: Tensor) -> bool:
 
 def _flip_input(edit: Edit, name: str) -> None:
     """Puts a FlipSign between a uint8 input and all readers but those that take uint8."""
-    readers = [node for node in edit.users(name) if not isinstance(node.op, Lookup) and not _works_on_bits(node.op)]
+    readers = [node for node in edit.users(name) if not _takes_unsigned(node.op)]
     if not readers:
         return
     signed = edit.add_tensor(_shifted(edit.tensor(name)), f"{name}@int8")
@@ -86,8 +94,9 @@ def _flip_input(edit: Edit, name: str) -> None:
 
 def _flip_output(edit: Edit, name: str) -> None:
     """Puts a FlipSign in front of a uint8 output, unless its producer can write it and nothing else reads it."""
-    producer, readers = edit.producer(name), edit.users(name)
-    if producer is None or ((isinstance(producer.op, Lookup) or _works_on_bits(producer.op)) and not readers):
+    producer = edit.producer(name)
+    readers = [node for node in edit.users(name) if not _takes_unsigned(node.op)]
+    if producer is None or (_takes_unsigned(producer.op) and not readers):
         return
     inner = edit.add_tensor(edit.tensor(name), f"{name}@int8")
     edit.change(producer, output=inner.name)

@@ -57,11 +57,7 @@ def _entries(table: Array, index: Array) -> Array:
 def _drop(edit: Edit, node: Node) -> None:
     source, result = edit.tensor(node.inputs[0]), edit.out(node)
     table = edit.tensor(node.inputs[1]).data
-    if table is None or (source.dtype, source.quant, source.onnx_offset) != (
-        result.dtype,
-        result.quant,
-        result.onnx_offset,
-    ):
+    if table is None or (source.dtype, source.quant) != (result.dtype, result.quant):
         return
     if np.array_equal(table, np.broadcast_to(all_values(source), table.shape)):
         edit.bypass(node, source.name)

@@ -68,7 +68,7 @@ def _moves_only_ones(tensor: Tensor, op: Transpose) -> bool:
 
 
 def _same_kind(one: Tensor, other: Tensor) -> bool:
-    return (one.dtype, one.quant, one.onnx_offset) == (other.dtype, other.quant, other.onnx_offset)
+    return (one.dtype, one.quant) == (other.dtype, other.quant)
 
 
 def _is_noop(edit: Edit, node: Node) -> bool:

@@ -7,8 +7,9 @@ the set alone, not on the order within it; that is what makes the search over se
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from mcucompiler.lower.types import Lowered
 from mcucompiler.schedule.dependencies import buffers_of
@@ -43,7 +44,7 @@ class LiveModel:
         overlaps: for each step, which outputs may lie over which inputs.
     """
 
-    buffers: dict[str, BufferLife]
+    buffers: Mapping[str, BufferLife]
     touched: tuple[tuple[str, ...], ...]
     scratch: tuple[int, ...]
     overlaps: tuple[tuple[BufferOverlap, ...], ...]
@@ -134,16 +135,17 @@ def live_model(lowered: Lowered) -> LiveModel:
     for index, names in enumerate(touched):
         for name in names:
             users[name] |= 1 << index
+    buffers = {
+        name: BufferLife(
+            size_bytes=whole_words(spec.size_bytes),
+            users=users[name],
+            is_input=name in inputs,
+            is_output=name in outputs,
+        )
+        for name, spec in lowered.buffers.items()
+    }
     return LiveModel(
-        buffers={
-            name: BufferLife(
-                size_bytes=whole_words(spec.size_bytes),
-                users=users[name],
-                is_input=name in inputs,
-                is_output=name in outputs,
-            )
-            for name, spec in lowered.buffers.items()
-        },
+        buffers=MappingProxyType(buffers),
         touched=touched,
         scratch=tuple(whole_words(step.call.scratch_bytes) for step in lowered.steps),
         overlaps=tuple(step_overlaps(lowered, step) for step in lowered.steps),

@@ -197,7 +197,8 @@ static inline int32_t mc_smmla(int32_t a, int32_t b, int32_t addend)
 static inline int32_t mc_ssat8(int32_t value)
 {
 #if MC_SIMD_DSP
-    return __ssat(value, 8);
+    /* Not __ssat: the macro of GCC's arm_acle.h warns under -Wsign-conversion. */
+    return (int32_t)__builtin_arm_ssat(value, 8);
 #else
     const int32_t low = value < -128 ? -128 : value;
     return low > 127 ? 127 : low;

@@ -209,6 +209,22 @@ def test_softmax(dtype: str, data: Any, seed: int, count: int, output_scale: flo
     assert_equal(apply(Softmax(axis=1), [x], y, [values]), expected)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "count", "x_scale", "y_scale"),
+    [("uint8", 3, 0.7110862, 0.004443403), ("int8", 12, 7.852246, 1 / 255), ("uint8", 16, 8.366923, 1 / 255)],
+)
+def test_softmax_near_ties(dtype: str, count: int, x_scale: float, y_scale: float) -> None:
+    """Configurations in which the table's last bits decide."""
+    rng = np.random.default_rng(11)
+    lo, hi = INTEGER_RANGES[dtype]
+    values = np.concatenate([rng.integers(hi - width, hi, (3000, count)) for width in (4, 20, 60, 100, 150, 250)])
+    values = values.astype(dtype)
+    x = quantized("x", values.shape, dtype, x_scale, lo)
+    y = quantized("y", values.shape, dtype, y_scale, lo)
+    expected = run_node("QLinearSoftmax", [values, *_arrays(x), *_arrays(y)], dtype, domain=MICROSOFT, axis=1, opset=13)
+    assert_equal(apply(Softmax(axis=1), [x], y, [values]), expected)
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2, 3])
 def test_softmax_along_any_axis(axis: int) -> None:
     rng = np.random.default_rng(axis)

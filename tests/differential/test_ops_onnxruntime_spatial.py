@@ -170,15 +170,16 @@ def test_reduce_mean_float(axes: tuple[int, ...], keepdims: bool) -> None:
 
 @st.composite
 def resizes(draw: Any) -> tuple[tuple[int, ...], tuple[int, ...] | None, tuple[float, ...] | None, str]:
-    """Input shape, sizes or scales, and a coordinate transformation mode."""
-    spatial = [draw(st.integers(1, 9)) for _ in range(2)]
+    """Input shape, sizes or scales, and a coordinate transformation mode; one or two spatial axes."""
+    rank = draw(st.sampled_from([1, 2, 2]))
+    spatial = [draw(st.integers(1, 9)) for _ in range(rank)]
     shape = (draw(st.sampled_from([1, 2])), draw(st.sampled_from([1, 3])), *spatial)
     coordinates = draw(
         st.sampled_from(["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel", "half_pixel_symmetric"])
     )
     if draw(st.booleans()):
-        return shape, (*shape[:2], *(draw(st.integers(1, 20)) for _ in range(2))), None, coordinates
-    factors = [draw(st.sampled_from([0.5, 0.6, 1.0, 1.5, 2.0, 3.0, 2.6])) for _ in range(2)]
+        return shape, (*shape[:2], *(draw(st.integers(1, 20)) for _ in range(rank))), None, coordinates
+    factors = [draw(st.sampled_from([0.5, 0.6, 1.0, 1.5, 2.0, 3.0, 2.6])) for _ in range(rank)]
     factors = [f if int(np.float32(f) * d) >= 1 else 2.0 for f, d in zip(factors, spatial, strict=True)]
     return shape, None, (1.0, 1.0, *factors), coordinates
 
@@ -263,7 +264,7 @@ def test_resize_nearest(case: Any, dtype: str, seed: int, nearest: str) -> None:
 @given(resizes(), seeds)
 def test_resize_nearest_before_opset_11(case: Any, seed: int) -> None:
     shape, _, factors, _ = case
-    case = (shape, None, factors or (1.0, 1.0, 2.0, 1.5), "asymmetric")
+    case = (shape, None, factors or (1.0, 1.0, 2.0, 1.5)[: len(shape)], "asymmetric")
     values = integers(np.random.default_rng(seed), "int8", shape)
     op = _resize(case, "nearest", "simple")
     expected = run_node("Resize", [values, np.array(case[2], np.float32)], "int8", opset_version=10, mode="nearest")

@@ -239,7 +239,7 @@ def run(
     source, binary = folder / "batch.c", folder / "batch"
     source.write_text(program(cases, chosen), encoding="utf-8")
     include = f"-I{runtime_dir() / 'include'}"
-    command = [*compiler, *WARNINGS, *flags, include, str(source), "-o", str(binary)]
+    command = [*compiler, *WARNINGS, *flags, include, str(source), "-o", str(binary), "-lm"]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr[:4000]
     data = b"".join(

@@ -73,7 +73,7 @@ def compile_program(text: str, compiler: str, flags: Sequence[str]) -> Path:
         AssertionError: with the compiler's messages, if it is not silent.
     """
     key = hashlib.sha256("\0".join([text, compiler, *flags]).encode()).hexdigest()[:24]
-    program = _folder() / key
+    program = scratch_folder() / key
     if not program.exists():
         source = program.with_suffix(".c")
         source.write_text(text)
@@ -85,7 +85,8 @@ def compile_program(text: str, compiler: str, flags: Sequence[str]) -> Path:
 
 
 @cache
-def _folder() -> Path:
+def scratch_folder() -> Path:
+    """A folder for programs that vanishes with the process."""
     folder = Path(tempfile.mkdtemp(prefix="mcucompiler-kernels-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

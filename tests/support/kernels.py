@@ -129,7 +129,7 @@ def run_cases(
         for buffer in item.buffers:
             after.append(result.stdout[position : position + len(buffer)])
             position += len(buffer)
-        answers.append(_outputs(item, after))
+        answers.append(outputs_after(item, after))
     assert position == len(result.stdout)
     return answers
 
@@ -273,7 +273,7 @@ def _overlay(
     return buffer, 0
 
 
-def _outputs(item: Prepared, after: Sequence[bytes]) -> tuple[Array, ...]:
+def outputs_after(item: Prepared, after: Sequence[bytes]) -> tuple[Array, ...]:
     """The outputs' arrays, after a look at everything that must not have changed."""
     written = [np.zeros(len(buffer), bool) for buffer in item.buffers]
     arrays = []

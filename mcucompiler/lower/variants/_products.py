@@ -20,6 +20,7 @@ from mcucompiler.numerics.integer_form import RequantForm
 
 _LONGEST_BODY = 8  # steps in the body of the loop over inputs
 _WHOLE_BODY = 12  # sums of up to so many steps need no loop
+_THREES = (6, 9)  # so many pixels are done by threes as quickly as by fours and the rest, in less code
 _LOOP_COST = 5  # instructions of an iteration besides its steps
 _TAIL_COST = {"integer": 3, "float": 9}  # instructions of an output element
 _BLOCK_COST = 18  # instructions of a block besides
@@ -44,6 +45,16 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Octets:
+    """Four inputs of a pixel as they lie in memory, which become two pairs."""
+
+    kind: ClassVar[str] = "octets"
+
+    offset: int
+    values: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Product:
     """Two multiply-accumulates."""
 
@@ -51,6 +62,9 @@ class Product:
     acc: str
     weights: str
     value: str
+
+
+Operation = Unpack | Column | Octets | Product
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,21 +95,25 @@ class Block:
         unroll: steps in the body of the loop over inputs; equal to ``steps`` where there is none.
         body: what the body does.
         stream_words: words of weights that the body reads.
-        column_words: words of columns that the body reads.
+        column_step: words of columns, or bytes where ``direct``, that the body reads.
+        direct: whether the inputs are read as bytes from where they lie, without columns.
         outputs: for each output channel of the block, where its index lies in the words behind the
             weights, and for each pixel the accumulator and the offset in elements from the first.
         offset_words: number of words with channel indices.
+        step_outputs: elements of the output from one block of pixels to the next.
     """
 
     pixels: int
     channels: int
     steps: int
     unroll: int
-    body: tuple[Unpack | Column | Product, ...]
+    body: tuple[Operation, ...]
     stream_words: int
-    column_words: int
+    column_step: int
+    direct: bool
     outputs: tuple[Output, ...]
     offset_words: int
+    step_outputs: int
 
     @property
     def registers(self) -> tuple[str, ...]:
@@ -106,6 +124,8 @@ class Block:
                 names.update(dict.fromkeys(op.weights))
             elif isinstance(op, Column):
                 names[op.value] = None
+            elif isinstance(op, Octets):
+                names.update(dict.fromkeys(op.values))
         return tuple(names)
 
 
@@ -140,6 +160,7 @@ class Blocking:
         unroll: steps in a loop body.
         narrow: whether weights are packed as bytes.
         pixels: pixels in all.
+        direct: whether a single pixel is read as bytes from where it lies.
     """
 
     whole: int
@@ -149,11 +170,12 @@ class Blocking:
     unroll: int
     narrow: bool
     pixels: int
+    direct: bool
 
     @property
     def column_words(self) -> int:
         """Words of scratch for the columns."""
-        return self.whole * self.steps
+        return 0 if self.direct else self.whole * self.steps
 
     def blocks(self, out_stride: int) -> tuple[Block, ...]:
         """The kinds of blocks: that of ``whole`` pixels, and that of the ``rest``."""
@@ -161,9 +183,9 @@ class Blocking:
 
     def _block(self, pixels: int, out_stride: int) -> Block:
         words = self.channels // 2 if self.narrow else self.channels
-        body: list[Unpack | Column | Product] = []
+        body: list[Operation] = []
         for step in range(self.unroll):
-            body += _step(step, pixels, self.channels, words)
+            body += _step(step, pixels, self.channels, words, self.direct)
         return Block(
             pixels=pixels,
             channels=self.channels,
@@ -171,7 +193,8 @@ class Blocking:
             unroll=self.unroll,
             body=tuple(body),
             stream_words=self.unroll * words,
-            column_words=self.unroll * pixels,
+            column_step=self.unroll * (2 if self.direct else pixels),
+            direct=self.direct,
             outputs=tuple(
                 Output(
                     channel=channel,
@@ -182,6 +205,7 @@ class Blocking:
                 for channel in range(self.channels)
             ),
             offset_words=self.channels // 2,
+            step_outputs=pixels * out_stride,
         )
 
     def instructions(self, counts: BlockCounts) -> int:
@@ -218,18 +242,23 @@ class PackedLayer:
     proved: int
 
 
-def choose_blocking(pixels: int, inputs: int, narrow: bool) -> Blocking:
+def choose_blocking(pixels: int, inputs: int, narrow: bool, *, contiguous: bool = False) -> Blocking:
     """The blocks for a layer: the fewest instructions among the bodies that are short enough.
 
     Args:
         pixels: output pixels, or rows of a matrix.
         inputs: products in a sum.
         narrow: whether the weights fit int8.
+        contiguous: whether a pixel's inputs lie side by side, so that a single pixel needs no columns.
     """
-    whole = min(pixels, 4)
+    whole = 3 if pixels in _THREES else min(pixels, 4)
     steps = max(2, -(-inputs // 4) * 2)
     unroll = steps
-    if steps > _WHOLE_BODY:
+    direct = contiguous and pixels == 1 and inputs % 4 == 0
+    if direct and steps > _WHOLE_BODY:
+        unroll = next((u for u in range(_LONGEST_BODY, 3, -2) if steps % u == 0), 0)
+        direct = unroll > 0  # the last iteration must not read beyond the inputs
+    if not direct and steps > _WHOLE_BODY:
         width = 8 + whole + 3  # of a step; only the ratio to the loop's cost matters
         unroll = min(range(_LONGEST_BODY, 3, -1), key=lambda u: -(-steps // u) * (u * width + _LOOP_COST))
     return Blocking(
@@ -240,6 +269,7 @@ def choose_blocking(pixels: int, inputs: int, narrow: bool) -> Blocking:
         unroll=unroll,
         narrow=narrow,
         pixels=pixels,
+        direct=direct,
     )
 
 
@@ -300,19 +330,22 @@ def narrow_layer(layer: WeightedLayer) -> bool:
     return is_narrow(layer.weights)
 
 
-def _step(step: int, pixels: int, channels: int, words: int) -> list[Unpack | Column | Product]:
+def _step(step: int, pixels: int, channels: int, words: int, direct: bool) -> list[Operation]:
     """One step of two inputs: the inputs are loaded first where several words of weights share them."""
     per_word = channels // words
     columns = [Column(step * pixels + p, f"x{p}" if words > 1 else "x") for p in range(pixels)]
-    ops: list[Unpack | Column | Product] = []
-    if words > 1:
+    ops: list[Operation] = []
+    if direct:
+        columns = [Column(0, f"x{step % 2}")]
+        ops += [Octets(step * 2, ("x0", "x1"))] if step % 2 == 0 else []
+    elif words > 1:
         ops += columns
     for word in range(words):
         members = [word * per_word + c for c in range(per_word)]
         names = tuple(f"w{c}" for c in range(per_word))
         ops.append(Unpack(step * words + word, names))
         for pixel, column in enumerate(columns):
-            if words == 1:
+            if words == 1 and not direct:
                 ops.append(column)
             ops += [Product(f"a{c}{pixel}", name, column.value) for c, name in zip(members, names, strict=True)]
     return ops

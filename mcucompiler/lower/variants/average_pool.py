@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mean over windows.
 
-The definition is a sequential float32 sum whose last bits depend on its order. The integer sum S of a window decides the
-output all the same, unless S lies next to a step: the float32 result differs from the real one by at most
-``_error(...)`` units of the output. So the kernel computes ``v = S * m + A`` with many fraction bits, takes ``v >> shift``
-where v is further from a step than that bound, and the definition's loop for the few windows where it is not.
+The definition is a sequential float32 sum whose last bits depend on its order. The integer sum S of a window decides
+the output all the same, unless S lies next to a step: the float32 result differs from the real one by at most
+``_error(...)`` units of the output. So the kernel computes ``v = S * m + A`` with many fraction bits, takes
+``v >> shift`` where v is further from a step than that bound, and the definition's loop where it is not.
 """
 
 from __future__ import annotations
@@ -202,9 +202,7 @@ class AveragePoolLoop:
         return _call(context, windows, None, self.name, instructions)
 
 
-def _call(
-    context: NodeContext, windows: Windows, form: WindowForm | None, name: str, instructions: int
-) -> KernelCall:
+def _call(context: NodeContext, windows: Windows, form: WindowForm | None, name: str, instructions: int) -> KernelCall:
     source, target = context.activation(0), context.outputs[0]
     qx, qy = source.tensor.quant, target.tensor.quant
     lo, hi = _bounds(context)

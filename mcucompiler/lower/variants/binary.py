@@ -22,7 +22,7 @@ from mcucompiler.lower.types import (
     Stored,
     kernel,
 )
-from mcucompiler.lower.variants.calls import MATH, cycles, label, weights, writes
+from mcucompiler.lower.variants.calls import MATH, cycles, extent_label, label, weights, writes
 from mcucompiler.lower.variants.geometry import (
     CTYPES,
     Loop,
@@ -187,7 +187,7 @@ def _kernel(
             writes(target.tensor),
         ),
         includes=MATH,
-        about=f"{'x'.join(map(str, target.memory_shape))}: y = a {symbol} b; the output may be a dense operand of its size.",
+        about=f"{extent_label(target.memory_shape)}: y = a {symbol} b; the output may be a dense operand of its size.",
         form=pair,
         outer=loops[:-1],
         inner=loops[-1],

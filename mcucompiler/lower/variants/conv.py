@@ -39,13 +39,11 @@ STRIDED_OUTPUT = True
 
 INCLUDES = ("mc_math.h", "mc_requantize.h", "mc_simd.h")
 _CYCLES_PER_INSTRUCTION = 0.9
+_MOST_INNER_RUNS = 12  # memcpys in a row for a window inside the input
 _MOST_CHANNELS = 65536  # channel indices are halfwords
-_PARAMS = (
-    Param(ctype="const int8_t *", name="ifmap"),
-    Param(ctype="int8_t *", name="ofmap"),
-    Param(ctype="uint32_t *", name="columns"),
-    Param(ctype="const uint32_t *", name="weights"),
-)
+_ACTIVATIONS = (Param(ctype="const int8_t *", name="ifmap"), Param(ctype="int8_t *", name="ofmap"))
+_COLUMNS = Param(ctype="uint32_t *", name="columns")
+_WEIGHTS = Param(ctype="const uint32_t *", name="weights")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,26 +186,34 @@ def pointwise_call(
         overlaps: which permissions the geometry gives.
     """
     inputs = layer.weights.shape[1]
-    blocking = choose_blocking(rows, inputs, narrow_layer(layer))
+    blocking = choose_blocking(rows, inputs, narrow_layer(layer), contiguous=True)
+    direct = blocking.direct
     packed = pack_layer(layer, blocking, 1, stream_comment(blocking))
-    instructions = 40 + blocking.instructions(packed.counts[0]) + rows * (inputs * 3 // 2 + 8)
+    instructions = 40 + blocking.instructions(packed.counts[0])
+    instructions += 0 if direct else rows * (inputs * 3 // 2 + 8)
     return KernelCall(
         kernel=kernel(
             variant,
             label,
-            (*_PARAMS, *tail_params(packed)),
+            (*_ACTIVATIONS, *(() if direct else (_COLUMNS,)), _WEIGHTS, *tail_params(packed)),
             includes=INCLUDES,
             about=about,
             packing=stream_comment(blocking),
             blocks=blocking.blocks(out_stride),
             tail=packed.tail,
-            rounds=rows // blocking.whole,
+            whole_pixels=rows // blocking.whole * blocking.whole,
             in_stride=in_stride,
-            out_stride=out_stride,
+            step_inputs=blocking.whole * in_stride,
             inputs_whole=inputs // 4 * 4,
             inputs_left=inputs % 4,
         ),
-        arguments=(InputArg(index=0), OutputArg(index=0), ScratchArg(), packed.stream, *tail_arguments(layer, packed)),
+        arguments=(
+            InputArg(index=0),
+            OutputArg(index=0),
+            *(() if direct else (ScratchArg(),)),
+            packed.stream,
+            *tail_arguments(layer, packed),
+        ),
         variant=variant,
         overlaps=overlaps,
         scratch_bytes=blocking.column_words * 4,
@@ -222,26 +228,53 @@ def _general_kernel(window: Window, blocking: Blocking, packed: PackedLayer, pad
     groups = "" if window.groups == 1 else f"_g{window.groups}"
     row = window.kernel[1] * window.group_in
     contiguous = window.dilation[1] == 1 and window.in_stride == window.group_in
+    runs = 1 if contiguous else window.kernel[1]
+    run_bytes = row if contiguous else window.group_in
+    run_step = 0 if contiguous else window.dilation[1] * window.in_stride
+    row_step = window.dilation[0] * window.ifmap[1] * window.in_stride
+    inner_runs = tuple(
+        (line * row + run * run_bytes, line * row_step + run * run_step)
+        for line in range(window.kernel[0])
+        for run in range(runs)
+    )
+    # The last position at which the window lies inside the input.
+    inner = tuple(window.ifmap[a] - (window.kernel[a] - 1) * window.dilation[a] - 1 for a in (0, 1))
     return kernel(
         "conv",
         f"conv{window.label}_{window.channels_out}ch{groups}",
-        (*_PARAMS, *tail_params(packed), *((Param(ctype="int32_t", name="in_zero"),) if padded else ())),
+        (
+            *_ACTIVATIONS,
+            _COLUMNS,
+            _WEIGHTS,
+            *tail_params(packed),
+            *((Param(ctype="int32_t", name="in_zero"),) if padded else ()),
+        ),
         includes=INCLUDES,
         window=window,
         packing=stream_comment(blocking),
         blocks=blocking.blocks(window.out_stride),
         tail=packed.tail,
-        rounds=window.pixels_out // blocking.whole,
+        whole_pixels=window.pixels_out // blocking.whole * blocking.whole,
         column_words=blocking.column_words,
         bytes_stride=bytes_stride,
         bytes_whole=bytes_stride,
         padded_rows=window.padded(0),
         padded_columns=window.padded(1),
         row_bytes=row,
-        runs=1 if contiguous else window.kernel[1],
-        run_bytes=row if contiguous else window.group_in,
-        run_step=0 if contiguous else window.dilation[1] * window.in_stride,
-        reach=(window.kernel[1] - 1) * window.dilation[1] + 1,
+        runs=runs,
+        run_bytes=run_bytes,
+        run_step=run_step,
+        inner=None if len(inner_runs) > _MOST_INNER_RUNS else inner,
+        inner_runs=inner_runs,
+        row_runs=inner_runs[:runs],
+        rows_reach=window.kernel[0] * window.dilation[0],
+        columns_reach=window.kernel[1] * window.dilation[1],
+        last_x=inner[1],
+        start_y=-window.before[0],
+        start_x=-window.before[1],
+        end_y=window.ofmap[0] * window.stride[0] - window.before[0],
+        end_x=window.ofmap[1] * window.stride[1] - window.before[1],
+        image_in=window.ifmap[0] * window.ifmap[1] * window.in_stride,
     )
 
 

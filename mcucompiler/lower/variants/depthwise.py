@@ -42,6 +42,7 @@ from mcucompiler.ops.conv import Conv
 
 _MOST_OPERATIONS = 360  # of a block of outputs, unrolled
 _REGISTERS = 12  # for accumulators and taps
+_ROOMY = 8  # up to so many outputs leave registers for a channel's constants
 _MOST_TAP_WORDS = 48  # on the stack; more lie in scratch memory
 _CYCLES_PER_INSTRUCTION = 0.85
 _FLOAT_FLAG = 0x80000000
@@ -81,19 +82,21 @@ class RowBlock:
 
     Attributes:
         outputs: how many.
-        first: index of the first.
-        rounds: how often the block is repeated along the row.
+        columns: outputs of all repetitions along the row.
         body: loads and sums.
         registers: names of the words that the body loads.
-        step_words: words of the plane from a round to the next.
+        stores: for each output its accumulator and its offset in elements from the first.
+        step_words: words of the plane from a repetition to the next.
+        step_outputs: elements of the output from a repetition to the next.
     """
 
     outputs: int
-    first: int
-    rounds: int
+    columns: int
     body: tuple[Load | Sum, ...]
     registers: tuple[str, ...]
+    stores: tuple[tuple[str, int], ...]
     step_words: int
+    step_outputs: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,15 +106,17 @@ class Plane:
     Attributes:
         rows: rows, padding included.
         words: words in a row.
-        above: rows of padding above.
+        size: words in all.
+        first: the first word that holds input.
         filled: rows that come from the input.
-        pairs: for each word that holds input, its position, and the input columns of its halves
-            (None for padding).
+        pairs: for each word that holds input, its position in the row, and the offsets in elements of
+            its halves in the input's row (None for padding).
     """
 
     rows: int
     words: int
-    above: int
+    size: int
+    first: int
     filled: int
     pairs: tuple[tuple[int, int | None, int | None], ...]
 
@@ -143,9 +148,8 @@ class Depthwise:
         proved = layer.form.proved
         tail = tail_of(layer.form, integer=bool(proved.any()), floating=not bool(proved.all()))
         plane, blocks = _plane(window), _row_blocks(window)
-        taps = tuple((word.number, word.low, word.high) for word in _tap_words(window))
-        tap_words = len(taps) * window.kernel[0]
-        in_scratch = tap_words > _MOST_TAP_WORDS
+        taps = _taps(window)
+        in_scratch = len(taps) > _MOST_TAP_WORDS
         instructions = _instructions(window, plane, blocks, tail)
         return KernelCall(
             kernel=kernel(
@@ -165,9 +169,15 @@ class Depthwise:
                 plane=plane,
                 taps=taps,
                 taps_in_scratch=in_scratch,
+                crowded="volatile " if blocks[0].outputs > _ROOMY else "",
                 blocks=blocks,
                 tail=tail,
                 record_words=2 + _weight_words(window),
+                image_words=window.channels_out * (2 + _weight_words(window)),
+                image_in=window.ifmap[0] * window.ifmap[1] * window.in_stride,
+                image_out=window.ofmap[0] * window.ofmap[1] * window.out_stride,
+                row_in=window.ifmap[1] * window.in_stride,
+                line_words=plane.words * window.stride[0],
             ),
             arguments=(
                 InputArg(index=0),
@@ -180,8 +190,8 @@ class Depthwise:
             ),
             variant=self.name,
             overlaps=_overlaps(window),
-            scratch_bytes=4 * (plane.rows * plane.words + (tap_words if in_scratch else 0)),
-            stack_bytes=128 + (0 if in_scratch else 4 * tap_words),
+            scratch_bytes=4 * (plane.size + (len(taps) if in_scratch else 0)),
+            stack_bytes=128 + (0 if in_scratch else 4 * len(taps)),
             instructions=instructions,
             cycles=round(instructions * _CYCLES_PER_INSTRUCTION),
             exactness=exactness(int(proved.sum()), window.channels_out),
@@ -258,6 +268,16 @@ def _tap_words(window: Window) -> tuple[TapWord, ...]:
     return tuple(TapWord(n, low, None if high < 0 else high) for n, (low, high) in enumerate(sorted(lows)))
 
 
+def _taps(window: Window) -> tuple[tuple[int, int | None], ...]:
+    """The words of taps of all kernel rows: which of the channel's bytes are low and high."""
+    width = window.kernel[1]
+    return tuple(
+        (row * width + word.low, None if word.high is None else row * width + word.high)
+        for row in range(window.kernel[0])
+        for word in _tap_words(window)
+    )
+
+
 def _sum(function: str, tap: int, words: Sequence[TapWord]) -> tuple[str, TapWord]:
     """The instruction and the word of taps for a step of a plan."""
     if function == "mc_smlad":
@@ -315,21 +335,22 @@ def _row_blocks(window: Window) -> tuple[RowBlock, ...]:
     if not even and size % 2 and size < columns:
         size += 1
     rounds, rest = divmod(columns, size)
-    blocks = [_row_block(window, size, 0, rounds)]
+    blocks = [_row_block(window, size, size * rounds)]
     if rest:
-        blocks.append(_row_block(window, rest, size * rounds, 1))
+        blocks.append(_row_block(window, rest, rest))
     return tuple(blocks)
 
 
-def _row_block(window: Window, outputs: int, first: int, rounds: int) -> RowBlock:
+def _row_block(window: Window, outputs: int, columns: int) -> RowBlock:
     body = _body(window, outputs)
     return RowBlock(
         outputs=outputs,
-        first=first,
-        rounds=rounds,
+        columns=columns,
         body=body,
         registers=tuple(dict.fromkeys(op.name for op in body if isinstance(op, Load))),
+        stores=tuple((f"a{output}", output * window.out_stride) for output in range(outputs)),
         step_words=outputs * window.stride[1] // 2,
+        step_outputs=outputs * window.out_stride,
     )
 
 
@@ -340,13 +361,14 @@ def _plane(window: Window) -> Plane:
 
     def source(column: int) -> int | None:
         inside = 0 <= column - left < window.ifmap[1] and column < columns
-        return column - left if inside else None
+        return (column - left) * window.in_stride if inside else None
 
     pairs = tuple((word, source(2 * word), source(2 * word + 1)) for word in range(words))
     return Plane(
         rows=rows,
         words=words,
-        above=window.before[0],
+        size=rows * words,
+        first=window.before[0] * words,
         filled=min(window.ifmap[0], rows - window.before[0]),
         pairs=tuple(pair for pair in pairs if pair[1] is not None or pair[2] is not None),
     )
@@ -357,7 +379,9 @@ def _instructions(window: Window, plane: Plane, blocks: Sequence[RowBlock], tail
     pack = plane.filled * (len(plane.pairs) * 4 + 5)
     taps = window.kernel[0] * (window.kernel[1] + 2 * len(_tap_words(window))) + 20
     per_output = 3 if tail.integer else 9
-    row = sum(block.rounds * (len(block.body) + block.outputs * per_output + 9) for block in blocks) + 8
+    row = (
+        sum(block.columns // block.outputs * (len(block.body) + block.outputs * per_output + 9) for block in blocks) + 8
+    )
     channel = taps + window.ofmap[0] * row
-    fill = plane.rows * plane.words * 2
+    fill = plane.size * 2
     return fill + window.batch * window.channels_in * (pack + window.group_out * channel)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copies whose source index along an axis comes from a table: nearest-neighbor resizing, padding by edge or reflection."""
+"""Copies whose source index along an axis comes from a table: nearest resizing, padding by edge or reflection."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resizing: nearest by index tables, linear in integers where all weights are small binary fractions, else in float32."""
+"""Resizing: nearest by index tables, linear in integers where weights are small binary fractions, else in float32."""
 
 from __future__ import annotations
 

@@ -39,12 +39,12 @@ class Span:
     @property
     def first_tap(self) -> Array:
         """The first tap inside the tensor, for each output."""
-        return np.maximum(0, -(self.starts // self.dilation))
+        return np.asarray(np.maximum(0, -(self.starts // self.dilation)))
 
     @property
     def end_tap(self) -> Array:
         """One past the last tap inside the tensor, for each output."""
-        return np.minimum(self.kernel, -((self.starts - self.size) // self.dilation))
+        return np.asarray(np.minimum(self.kernel, -((self.starts - self.size) // self.dilation)))
 
     @property
     def padded(self) -> bool:
@@ -170,7 +170,7 @@ def pixel_overlap(first_read: Array, source: Stored, target: Stored) -> tuple[Ov
 def first_pixels(rows: Array, columns: Array, width: int, height: int, batch: int) -> Array:
     """First input pixel of each output pixel, from the first row and column of each output row and column."""
     image = (np.asarray(rows)[:, None] * width + np.asarray(columns)[None, :]).reshape(-1)
-    return (np.arange(batch)[:, None] * (height * width) + image[None, :]).reshape(-1)
+    return np.asarray((np.arange(batch)[:, None] * (height * width) + image[None, :]).reshape(-1))
 
 
 def window_overlap(windows: Windows, source: Stored, target: Stored) -> tuple[Overlap, ...]:
