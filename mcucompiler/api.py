@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Python interface: ``compile_model`` and what it returns.
-
-    compiled = compile_model("network.onnx", board="mps2-an500")
-    compiled.write("out")
-    outputs = execute(compiled.graph, {"input": x})   # the reference, see mcucompiler.reference
-"""
+"""The Python interface: ``compile_model`` and what it returns; the README shows its use."""
 
 from __future__ import annotations
 
@@ -167,9 +162,7 @@ def compile_model(
     board = load_board(options.board)
     cpu = _cpu(options.cpu, board)
     name = network_name(options.name, model)
-    imported, graph = import_and_rewrite(
-        model, batch=options.batch, shapes=options.shapes, io=options.io, hooks=hooks
-    )
+    imported, graph = import_and_rewrite(model, batch=options.batch, shapes=options.shapes, io=options.io, hooks=hooks)
     lowering = LoweringOptions(cpu=cpu, exact=options.exact, optimize=options.optimize)
     planned = plan_graph(imported, graph, lowering, hooks=hooks)
     tree = emit(

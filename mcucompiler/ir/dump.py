@@ -86,7 +86,7 @@ def _quantization(quant: QuantParams) -> str:
 
 
 def _operator(op: Operator) -> str:
-    names = [field.name for field in fields(op)] if is_dataclass(op) else []
+    names: list[str] = [field.name for field in fields(op)] if is_dataclass(op) else []
     attributes = (f"{name}={_value(getattr(op, name))}" for name in names)
     return f"{op.kind}({', '.join(attributes)})"
 

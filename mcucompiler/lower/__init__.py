@@ -12,7 +12,12 @@ from mcucompiler.lower.select import select_kernels
 from mcucompiler.lower.types import Lowered, LoweringOptions, Stored
 from mcucompiler.lower.views import assign_places
 
-__all__ = ["lower_graph"]
+__all__ = ["lower_graph", "step_graph"]
+
+
+def step_graph(graph: Graph) -> Graph:
+    """The graph whose tensors the program's steps write: with the copies and requantizations that lowering adds."""
+    return assign_layouts(split_concat_requantization(graph)).graph
 
 
 def lower_graph(

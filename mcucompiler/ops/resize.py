@@ -29,6 +29,7 @@ COORDINATES = (
     "asymmetric",
     "tf_half_pixel_for_nn",
 )
+TIE = np.float32(1e-6)
 NEAREST = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil", "simple")
 
 
@@ -113,23 +114,25 @@ class Resize(Operator):
     def nearest_sources(self, dim: int, axis: int) -> Int64Array:
         """The input index that each output index along an axis copies.
 
+        Rounding takes what lies within 1e-6 of a half for a half, as ONNX Runtime does to make up for the rounding of
+        the scale.
+
         Args:
             dim: size of the input's axis.
             axis: the axis.
         """
         at = self.coordinates_of(dim, axis)
-        # C's round(): halves away from zero. float64 holds at + 0.5 exactly.
-        away = np.sign(at) * np.floor(np.abs(at.astype(np.float64)) + 0.5)
+        below = np.floor(at)
         if self.nearest == "floor":
-            index = np.floor(at)
+            index = below
         elif self.nearest == "ceil" or (self.nearest == "simple" and self.scales[axis] < 1):
             index = np.ceil(at)
         elif self.nearest == "simple":
             index = np.trunc(at)
-        elif self.nearest == "round_prefer_ceil":
-            index = away
         else:
-            index = np.where(at == np.trunc(at) + np.float32(0.5), np.floor(at), away)
+            tie = np.abs(at - below - np.float32(0.5)) <= TIE
+            upward = np.where(tie, self.nearest == "round_prefer_ceil", at - below > np.float32(0.5))
+            index = below + upward
         return np.asarray(np.clip(index.astype(np.int64), 0, dim - 1))
 
     def linear_sources(self, dim: int, axis: int) -> tuple[Int64Array, Int64Array, Float32Array, Float32Array]:

@@ -12,6 +12,7 @@ import onnx
 
 from mcucompiler.errors import UsageError, VerificationError
 from mcucompiler.ir.graph import Array, Graph
+from mcucompiler.lower import step_graph
 from mcucompiler.manifest import BoundaryTensor, Manifest
 from mcucompiler.pipeline import import_and_rewrite
 from mcucompiler.reference import execute
@@ -74,7 +75,8 @@ def validate(
     """
     check_model(manifest, model)
     encoded = [encode_sample(manifest, sample) for sample in samples]
-    _, graph = import_and_rewrite(model, shapes=manifest.input_shapes, io=manifest.io)
+    _, rewritten = import_and_rewrite(model, shapes=manifest.input_shapes, io=manifest.io)
+    graph = step_graph(rewritten)
     proto = load_model(model)
 
     def running(done: int, count: int) -> None:

@@ -63,4 +63,7 @@ typedef struct {
  * application that defines its own replaces it. When it returns, mc_board_exit(1) follows. */
 void mc_fault_report(const mc_fault_t *fault);
 
+/* The registers of a fault as lines of text, piece by piece. */
+void mc_fault_print(const mc_fault_t *fault, void (*print)(const char *text));
+
 #endif

@@ -49,8 +49,8 @@ static inline float mc_libm_elu(float x, float alpha)
 
 static inline float mc_libm_celu(float x, float alpha)
 {
-    const double low = (double)alpha * expm1((double)(x < 0.0f ? x : 0.0f) / (double)alpha);
-    return (float)((double)(x > 0.0f ? x : 0.0f) + mc_double(low < 0.0 ? low : 0.0));
+    const double low = (double)alpha * expm1((double)(x > 0.0f ? 0.0f : x) / (double)alpha);
+    return (float)((double)(x > 0.0f ? x : 0.0f) + mc_double(low > 0.0 ? 0.0 : low));
 }
 
 static inline float mc_libm_selu(float x, float alpha, float gamma)

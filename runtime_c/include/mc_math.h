@@ -80,8 +80,10 @@ static inline uint32_t mc_max_u8x4(uint32_t a, uint32_t b)
 /* Sums in two 16-bit lanes: adds the signed bytes 0 and 2 of `bytes`; the lanes must not overflow. */
 static inline uint32_t mc_add_even_s8(uint32_t lanes, uint32_t bytes)
 {
-#if defined(__ARM_FEATURE_SIMD32)
-    return (uint32_t)__sxtab16((int16x2_t)lanes, (int8x4_t)bytes);
+#if MC_SIMD_DSP
+    uint32_t sums;
+    __asm__("sxtab16 %0, %1, %2" : "=r"(sums) : "r"(lanes), "r"(bytes));
+    return sums;
 #else
     const uint32_t low = (lanes + (uint32_t)mc_word_s8(bytes, 0)) & 0xFFFFu;
     return low | (((lanes >> 16) + (uint32_t)mc_word_s8(bytes, 2)) << 16);
@@ -91,7 +93,13 @@ static inline uint32_t mc_add_even_s8(uint32_t lanes, uint32_t bytes)
 /* The same for bytes 1 and 3. */
 static inline uint32_t mc_add_odd_s8(uint32_t lanes, uint32_t bytes)
 {
+#if MC_SIMD_DSP
+    uint32_t sums;
+    __asm__("sxtab16 %0, %1, %2, ror #8" : "=r"(sums) : "r"(lanes), "r"(bytes));
+    return sums;
+#else
     return mc_add_even_s8(lanes, (bytes >> 8) | (bytes << 24));
+#endif
 }
 
 /* ---- integers ---- */
@@ -133,10 +141,10 @@ static inline int32_t mc_limit(int32_t value, int32_t lo, int32_t hi)
 static inline float mc_float(float value)
 {
 #if defined(__ARM_FP) && defined(__arm__)
-    __asm__ volatile("" : "+t"(value));
+    __asm__("" : "+t"(value));
     return value;
 #elif defined(__SSE2__)
-    __asm__ volatile("" : "+x"(value));
+    __asm__("" : "+x"(value));
     return value;
 #else
     volatile float rounded = value;
@@ -171,10 +179,11 @@ static inline float mc_float_fma(float a, float b, float c)
 /* The nearest integer, halves to even, limited to int32; 0 for NaN. */
 static inline int32_t mc_float_to_int(float value)
 {
-#if defined(__ARM_FEATURE_DIRECTED_ROUNDING) && defined(__arm__)
+#if defined(__ARM_FP) && defined(__arm__)
+    /* Rounds as FPSCR says, which is to the nearest from reset on and by the procedure call standard. */
     int32_t result;
     float converted;
-    __asm__("vcvtn.s32.f32 %0, %1" : "=t"(converted) : "t"(value));
+    __asm__("vcvtr.s32.f32 %0, %1" : "=t"(converted) : "t"(value));
     memcpy(&result, &converted, sizeof result);
     return result;
 #else

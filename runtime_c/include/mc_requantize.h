@@ -26,21 +26,6 @@ static inline float mc_float_of_bits(uint32_t bits)
     return value;
 }
 
-/* The nearest integer, halves to even, limited to int32. VCVTR rounds as FPSCR says, which is to the
- * nearest unless a program has changed it, and then its products would differ too. */
-static inline int32_t mc_nearest(float value)
-{
-#if defined(__arm__) && defined(__ARM_FP) && (__ARM_FP & 4)
-    float converted;
-    int32_t result;
-    __asm__("vcvtr.s32.f32 %0, %1" : "=t"(converted) : "t"(value));
-    memcpy(&result, &converted, sizeof result);
-    return result;
-#else
-    return mc_float_to_int(value);
-#endif
-}
-
 /* The integer tail: (acc * multiplier / 2^32 + addend) / 2^shift, rounded down twice, limited to int8.
  * The addend holds the zero point and the half that makes it a rounding. 1 <= shift <= 22, multiplier >= 0,
  * |addend| < 2^30, so no step overflows. */
@@ -54,7 +39,7 @@ static inline int32_t mc_requantize(int32_t acc, int32_t multiplier, int32_t add
 static inline int32_t mc_requantize_float(int32_t acc, float multiplier, int32_t zero_point)
 {
     const float product = mc_float(mc_float((float)acc) * multiplier);
-    return mc_ssat8(mc_qadd(mc_nearest(product), zero_point));
+    return mc_ssat8(mc_qadd(mc_float_to_int(product), zero_point));
 }
 
 #endif

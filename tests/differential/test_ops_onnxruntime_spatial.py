@@ -260,6 +260,27 @@ def test_resize_nearest(case: Any, dtype: str, seed: int, nearest: str) -> None:
     assert_equal(apply(op, [x], y, [values]), _run_resize(case, values, "nearest", nearest_mode=nearest))
 
 
+@pytest.mark.parametrize("nearest", ["round_prefer_floor", "round_prefer_ceil"])
+@pytest.mark.parametrize(
+    ("dim", "size", "coordinates"),
+    [
+        (20, 6, "half_pixel"),
+        (30, 1, "half_pixel"),
+        (30, 47, "half_pixel"),
+        (7, 2, "asymmetric"),
+        (28, 38, "half_pixel_symmetric"),
+        (28, 39, "pytorch_half_pixel"),
+    ],
+)
+def test_resize_nearest_near_halves(dim: int, size: int, coordinates: str, nearest: str) -> None:
+    """Positions that are halves but for the rounding of the scale."""
+    case = ((1, 1, 1, dim), (1, 1, 1, size), None, coordinates)
+    values = np.arange(dim, dtype=np.int8).reshape(case[0])
+    op = _resize(case, "nearest", nearest)
+    got = apply(op, [plain("x", values)], Tensor(name="y", shape=op.sizes, dtype="int8"), [values])
+    assert_equal(got, _run_resize(case, values, "nearest", nearest_mode=nearest))
+
+
 @CONFIG
 @given(resizes(), seeds)
 def test_resize_nearest_before_opset_11(case: Any, seed: int) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from mcucompiler.reference import execute
 
 from mcucompiler.api import CompiledModel, CompileOptions, compile_model
 from mcucompiler.ir.graph import Array
 from mcucompiler.manifest import Manifest, read_manifest
+from mcucompiler.reference import execute
 from mcucompiler.run import Runner, encode_sample, make_runner, output_array, seeded_samples
 from mcucompiler.run.boundary import quantize_input
 

@@ -115,7 +115,7 @@ def test_every_operator_is_covered_here() -> None:
 def test_operators_are_frozen_documented_and_keyword_only() -> None:
     for operator in OPERATORS:
         assert dataclasses.is_dataclass(operator)
-        assert operator.__dataclass_params__.frozen  # type: ignore[attr-defined]
+        assert operator.__dataclass_params__.frozen
         assert operator.__doc__
         assert all(f.kw_only for f in dataclasses.fields(operator))
 

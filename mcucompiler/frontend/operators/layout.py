@@ -88,6 +88,54 @@ def transpose(b: Builder, node: OnnxNode) -> None:
     b.emit(node, Transpose(perm=perm), [x.name], dtype=x.dtype, output=node.outputs[0], transparent=True)
 
 
+def depth_to_space(b: Builder, node: OnnxNode) -> None:
+    """DepthToSpace, which is PixelShuffle: channels become blocks of pixels; as Reshape, Transpose, Reshape."""
+    x, size = _image_and_block(b, node)
+    mode = node.get("mode", "DCR")
+    if mode not in ("DCR", "CRD"):
+        raise node.invalid("unknown mode", found=repr(mode), supported="DCR, CRD")
+    batch, channels, height, width = x.shape
+    depth, left = divmod(channels, size * size)
+    if left:
+        raise node.invalid("blocksize does not divide the channels", found=f"{channels} channels, blocksize {size}")
+    if mode == "DCR":
+        split, perm = (batch, size, size, depth, height, width), (0, 3, 4, 1, 5, 2)
+    else:
+        split, perm = (batch, depth, size, size, height, width), (0, 1, 4, 2, 5, 3)
+    _emit_rearranged(b, node, x, split, perm, (batch, depth, height * size, width * size))
+
+
+def space_to_depth(b: Builder, node: OnnxNode) -> None:
+    """SpaceToDepth: blocks of pixels become channels; as Reshape, Transpose, Reshape."""
+    x, size = _image_and_block(b, node)
+    batch, channels, height, width = x.shape
+    if height % size or width % size:
+        raise node.invalid("blocksize does not divide the image", found=f"{height}x{width}, blocksize {size}")
+    rows, columns = height // size, width // size
+    split = (batch, channels, rows, size, columns, size)
+    _emit_rearranged(b, node, x, split, (0, 3, 5, 1, 2, 4), (batch, channels * size * size, rows, columns))
+
+
+def _image_and_block(b: Builder, node: OnnxNode) -> tuple[Tensor, int]:
+    """The input of rank 4 and the attribute blocksize."""
+    x = b.activation(node)
+    if len(x.shape) != 4:
+        raise node.invalid("input is no image", found=str(list(x.shape)), supported="[N, C, H, W]")
+    size = int(node.get("blocksize", 0))
+    if size < 1:
+        raise node.invalid("blocksize is not positive", found=str(size))
+    return x, size
+
+
+def _emit_rearranged(
+    b: Builder, node: OnnxNode, x: Tensor, split: tuple[int, ...], perm: tuple[int, ...], shape: tuple[int, ...]
+) -> None:
+    """Elements in another order: axes split, exchanged and joined again."""
+    parts = b.emit(node, Reshape(shape=split), [x.name], dtype=x.dtype, transparent=True)
+    moved = b.emit(node, Transpose(perm=perm), [parts], dtype=x.dtype, transparent=True)
+    _emit_reshape(b, node, b.tensors[moved], shape)
+
+
 def identity(b: Builder, node: OnnxNode) -> None:
     """Identity: another name."""
     b.alias(node, node.needs_input(0, "x"), node.outputs[0])
@@ -165,11 +213,13 @@ def qlinear_concat(b: Builder, node: OnnxNode) -> None:
 CONVERTERS: Table = {
     ("", "Cast"): cast,
     ("", "Concat"): concat,
+    ("", "DepthToSpace"): depth_to_space,
     ("", "Dropout"): dropout,
     ("", "Expand"): expand,
     ("", "Flatten"): flatten,
     ("", "Identity"): identity,
     ("", "Reshape"): reshape,
+    ("", "SpaceToDepth"): space_to_depth,
     ("", "Squeeze"): squeeze,
     ("", "Transpose"): transpose,
     ("", "Unsqueeze"): unsqueeze,

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import math
+
 from mcucompiler.frontend.builder import Builder
 from mcucompiler.frontend.onnx_node import OnnxNode
 from mcucompiler.frontend.operators.common import EIGHT_BIT, Table, axes_of, output_dtype, stated_axes
 from mcucompiler.frontend.operators.windows import read_window, spatial_dims
 from mcucompiler.ir.graph import QuantParams, Tensor
-from mcucompiler.ops import AveragePool, MaxPool, Operator, ReduceMean, Transpose
+from mcucompiler.ops import AveragePool, MaxPool, Operator, ReduceMean, Reshape, Transpose
 
 
 def average_pool(b: Builder, node: OnnxNode) -> None:
@@ -66,14 +68,46 @@ def global_average_pool(b: Builder, node: OnnxNode) -> None:
 def reduce_mean(b: Builder, node: OnnxNode) -> None:
     """ReduceMean in float32, axes as attribute or as input."""
     x = b.float_activation(node)
+    axes = _reduced_axes(b, node, x)
+    if not axes:
+        b.alias(node, x.name, node.outputs[0])
+        return
+    op = ReduceMean(axes=axes, keepdims=bool(node.get("keepdims", 1)))
+    b.emit(node, op, [x.name], dtype="float32", output=node.outputs[0])
+
+
+def _reduced_axes(b: Builder, node: OnnxNode, x: Tensor) -> tuple[int, ...]:
+    """The axes of a reduction, from attribute or input; all where none are given, () where that means none."""
     axes = stated_axes(b, node)
     if not axes:
-        if node.get("noop_with_empty_axes", 0):
-            b.alias(node, x.name, node.outputs[0])
-            return
-        axes = tuple(range(len(x.shape)))
-    op = ReduceMean(axes=axes_of(node, axes, len(x.shape)), keepdims=bool(node.get("keepdims", 1)))
-    b.emit(node, op, [x.name], dtype="float32", output=node.outputs[0])
+        return () if node.get("noop_with_empty_axes", 0) else tuple(range(len(x.shape)))
+    return axes_of(node, axes, len(x.shape))
+
+
+def reduce_max(b: Builder, node: OnnxNode) -> None:
+    """ReduceMax, of real numbers or of integers: MaxPool with one window, the other axes moved to the front."""
+    x = b.activation(node)
+    axes = _reduced_axes(b, node, x)
+    if not axes:
+        b.alias(node, x.name, node.outputs[0])
+        return
+    kept = tuple(axis for axis in range(len(x.shape)) if axis not in axes)
+    name = x.name
+    if axes[0] < 2:
+        name = b.emit(node, Transpose(perm=(*kept, *axes)), [name], dtype=x.dtype, transparent=True)
+        columns = math.prod(x.shape[axis] for axis in kept)
+        name = b.emit(node, Reshape(shape=(1, columns, x.size // columns)), [name], dtype=x.dtype, transparent=True)
+        window: tuple[int, ...] = (x.size // columns,)
+    else:
+        window = tuple(x.shape[axis] if axis in axes else 1 for axis in range(2, len(x.shape)))
+    ones = (1,) * len(window)
+    op = MaxPool(kernel=window, strides=ones, pads=(0,) * (2 * len(window)), dilations=ones)
+    name = b.emit(node, op, [name], dtype=x.dtype, transparent=True)
+    if node.get("keepdims", 1):
+        shape = tuple(1 if axis in axes else size for axis, size in enumerate(x.shape))
+    else:
+        shape = tuple(x.shape[axis] for axis in kept)
+    b.emit(node, Reshape(shape=shape), [name], dtype=x.dtype, output=node.outputs[0], transparent=True)
 
 
 # ---------------------------------------------------------------------- QLinear twins
@@ -130,6 +164,7 @@ CONVERTERS: Table = {
     ("", "GlobalAveragePool"): global_average_pool,
     ("", "GlobalMaxPool"): global_max_pool,
     ("", "MaxPool"): max_pool,
+    ("", "ReduceMax"): reduce_max,
     ("", "ReduceMean"): reduce_mean,
     ("com.microsoft", "QLinearAveragePool"): qlinear_average_pool,
     ("com.microsoft", "QLinearGlobalAveragePool"): qlinear_global_average_pool,

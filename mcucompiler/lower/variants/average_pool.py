@@ -176,7 +176,7 @@ class AveragePoolWindows:
         windows = _windows(context)
         taps = windows.rows.kernel * windows.columns.kernel
         form = window_form(taps, source.quant, target.quant, *_bounds(context))
-        instructions = windows.pixels * (16 + windows.channels * (3 * taps + 44) // 4)
+        instructions = windows.pixels * (16 + windows.channels * (3 * taps + 56) // 4)
         return _call(context, windows, form, self.name, instructions)
 
 

@@ -215,7 +215,8 @@ def pointwise_call(
             *tail_arguments(layer, packed),
         ),
         variant=variant,
-        overlaps=overlaps,
+        # Without columns the input is read again for every block of channels.
+        overlaps=() if direct else overlaps,
         scratch_bytes=blocking.column_words * 4,
         stack_bytes=160,
         instructions=instructions,

@@ -179,8 +179,10 @@ class ConvTransposeInt8:
         tail_params, tail_arguments = _tail_arguments(form, bias, packed, zero)
         proved = int(form.proved.sum())
         channels = shape.groups * shape.channels_out
-        macs = shape.channels_in * channels * len(shape.taps(0)[1]) * len(shape.taps(1)[1]) * shape.batch
-        instructions = round(macs * (1.9 if shape.channels_in >= 4 and not wide else 6)) + target.tensor.size * 34
+        taps = len(shape.taps(0)[1]) * len(shape.taps(1)[1]) * shape.batch
+        macs = taps * shape.channels_in * channels
+        instructions = round(macs * (1.95 if shape.channels_in >= 4 and not wide else 6)) + taps * channels * 14
+        instructions += target.tensor.size * 30
         return KernelCall(
             kernel=kernel(
                 self.name,

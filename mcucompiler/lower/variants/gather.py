@@ -64,7 +64,7 @@ def gather_call(
     run = int(np.prod(target.memory_shape[run_start:], dtype=np.int64))
     item = ITEM_BYTES[target.tensor.dtype]
     pixels = target.tensor.size // run
-    instructions = pixels * (14 + (run * item // 3 + 25 if run * item >= _RUN_BYTES else 3 * run)) + 20
+    instructions = pixels * (14 + (run * item // 4 + 14 if run * item >= _RUN_BYTES else 3 * run)) + 20
     return KernelCall(
         kernel=kernel(
             "gather",
@@ -82,7 +82,7 @@ def gather_call(
         variant=variant,
         reason=reason,
         overlaps=_overlaps(source, target, maps, run),
-        stack_bytes=112,
+        stack_bytes=144,
         instructions=instructions,
         cycles=cycles(instructions),
     )

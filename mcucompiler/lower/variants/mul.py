@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from mcucompiler.lower.types import KernelCall, NodeContext, Variant
@@ -158,7 +158,8 @@ class DivDoubles:
             lo=lo,
             hi=hi,
         )
-        return binary_call(context, pair, self.name, "/")
+        call = binary_call(context, pair, self.name, "/")
+        return replace(call, stack_bytes=call.stack_bytes + 128)  # the library's float64 arithmetic
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,9 @@ def mean_call(context: NodeContext, loops: MeanLoops, clamp: Clamp | None, name:
     tail = mean_tail(context, count, lo, hi)
     words = source.tensor.dtype == "int8" and kept[-1].strides == (1, 1) and kept[-1].extent >= 4
     elements = source.tensor.size
-    instructions = round(elements * (0.95 if words else 3.0)) + target.tensor.size * (9 if words else 16) + 30
+    instructions = (
+        round(elements * (1.0 if words else 4.1)) + target.tensor.size * (10 if tail.kind == "integer" else 15) + 30
+    )
     *outer_reduced, inner_reduced = reduced
     return KernelCall(
         kernel=kernel(

@@ -169,7 +169,7 @@ def _linear_call(context: NodeContext, name: str, *, integer: bool) -> KernelCal
     if rows is not None:
         row_params, row_arguments = _tables(rows, "row", integer)
         params, arguments = row_params + params, row_arguments + arguments
-    instructions = target.tensor.size * (16 if integer else 28) + target.tensor.size // source.tensor.shape[1] * 40
+    instructions = target.tensor.size * (16 if integer else 38) + target.tensor.size // source.tensor.shape[1] * 40
     return KernelCall(
         kernel=kernel(
             "resize_linear",

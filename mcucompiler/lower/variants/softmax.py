@@ -93,7 +93,7 @@ class SoftmaxTable:
             raise ValueError("not quantized")
         table = exponentials(float(qx.s), source.memory_shape[-1])
         lo, hi = INTEGER_RANGES[target.tensor.dtype]
-        instructions = source.tensor.size * 44 + 30
+        instructions = source.tensor.size * 31 + 30
         return KernelCall(
             kernel=kernel(
                 self.name,
@@ -143,7 +143,7 @@ class SoftmaxFloat:
     def lower(self, context: NodeContext) -> KernelCall:
         """The call."""
         source, target = context.activation(0), context.outputs[0]
-        instructions = source.tensor.size * 45 + 30
+        instructions = source.tensor.size * 50 + 30
         return KernelCall(
             kernel=kernel(
                 self.name,

@@ -58,14 +58,14 @@ FUNCTIONS: Mapping[str, CFunction] = MappingProxyType(
             (float(np.float32(1.67326319217681884765625)), float(np.float32(1.05070102214813232421875))),
             1000,
         ),
-        "sigmoid": CFunction("mc_logistic", "mc_elementary.h", instructions=32),
+        "sigmoid": CFunction("mc_logistic", "mc_elementary.h", instructions=40),
         "sign": CFunction("mc_sign", _PLAIN, instructions=10),
         "sin": CFunction("mc_libm_sin", _LIBM, instructions=1000),
         "softplus": CFunction("mc_libm_softplus", _LIBM, instructions=2000),
         "softsign": CFunction("mc_softsign", _PLAIN, instructions=500),
         "sqrt": CFunction("mc_sqrt", _PLAIN),
         "swish": CFunction("mc_libm_swish", _LIBM, (1.0,), 1500),
-        "tanh": CFunction("mc_tanh", "mc_elementary.h", instructions=32),
+        "tanh": CFunction("mc_tanh", "mc_elementary.h", instructions=36),
         "thresholdedrelu": CFunction("mc_thresholded_relu", _PLAIN, (1.0,), 9),
     }
 )

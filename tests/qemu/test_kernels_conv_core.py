@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernels of convolutions and fully connected layers on the core they are written for: bits, instructions, stack."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mcucompiler.ops.gemm import Gemm
+from tests.support.conv_cases import Numbers, integer_case, plain_conv, shaped_cases
+from tests.support.kernel_qemu import measure_cases
+from tests.support.kernels import lowered, reference_of
+
+pytestmark = pytest.mark.qemu
+
+
+def test_every_path_gives_the_same_bits() -> None:
+    cases = shaped_cases()
+    for case, measured in zip(cases, measure_cases(cases), strict=True):
+        np.testing.assert_array_equal(measured.outputs[0], reference_of(case)[0])
+        assert measured.stack_bytes <= lowered(case)[1].stack_bytes
+
+
+def test_instructions_per_product() -> None:
+    """Upper bounds some percent above what was measured, so that a slower kernel is noticed."""
+    limits = [
+        (plain_conv((16, 20, 20), 96, (1, 1)), 1.45),
+        (plain_conv((96, 20, 20), 24, (1, 1)), 1.20),
+        (plain_conv((192, 10, 10), 48, (1, 1)), 1.12),
+        (plain_conv((3, 40, 40), 16, (3, 3), stride=2), 1.75),
+        (plain_conv((16, 16, 16), 16, (3, 3)), 1.35),
+        (plain_conv((24, 20, 20), 24, (3, 3), depthwise=True, in_place=True), 2.0),
+        (plain_conv((24, 20, 20), 24, (5, 5), depthwise=True, in_place=True), 1.4),
+        (plain_conv((24, 20, 20), 24, (7, 7), depthwise=True, in_place=True), 1.2),
+        (plain_conv((24, 20, 20), 24, (3, 3), stride=2, depthwise=True, in_place=True), 3.0),
+        (integer_case(Gemm(), (1, 256), (128, 256), Numbers(seed=3)), 1.65),
+    ]
+    cases = [case for case, _ in limits]
+    for (case, limit), measured in zip(limits, measure_cases(cases), strict=True):
+        context, call = lowered(case)
+        macs = case.op.macs(context.tensors, case.outputs)
+        np.testing.assert_array_equal(measured.outputs[0], reference_of(case)[0])
+        assert measured.instructions / macs < limit, call.kernel.label
+        assert 0.75 < call.instructions / measured.instructions < 1.35, call.kernel.label
