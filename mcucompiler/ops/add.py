@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
 from mcucompiler.ir.graph import Array, Tensor
 from mcucompiler.numerics.requantize import add_float, saturate
-from mcucompiler.ops._quantized import bounds, check_activations, check_clamp, quantization, value
-from mcucompiler.ops._shapes import broadcast, broadcast_range, operand
-from mcucompiler.ops.base import Clamp, LayoutRule, MaybeTensors, Operator, Shape
+from mcucompiler.ops._binary import Binary
+from mcucompiler.ops._quantized import bounds, quantization, value
+from mcucompiler.ops._shapes import operand
+from mcucompiler.ops.base import Clamp, MaybeTensors
 
 
 def _sum(
@@ -31,24 +31,14 @@ def _sum(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Add(Operator):
+class Add(Binary):
     """Elementwise sum with ONNX broadcasting; QLinearAdd where the tensors are quantized.
 
     inputs: a, b.
 
     Quantized: ``y = clamp(rint(fma(a, ra, fma(b, rb, fx))))`` with ``ra = f32(sa / sy)``, ``rb = f32(sb / sy)`` and
     ``fx = f32(zy - fma(ra, za, f32(rb * zb)))``; a is the first input, also where it is the broadcast one.
-
-    Attributes:
-        clamp: an activation folded into the operator.
     """
-
-    layout: ClassVar[LayoutRule] = LayoutRule.SAME
-    clamp: Clamp | None = None
-
-    def output_shapes(self, inputs: MaybeTensors) -> tuple[Shape, ...]:
-        """The common shape."""
-        return (broadcast([operand(inputs, 0, "a").shape, operand(inputs, 1, "b").shape]),)
 
     def reference(
         self, inputs: MaybeTensors, outputs: Sequence[Tensor], values: Sequence[Array | None]
@@ -56,48 +46,18 @@ class Add(Operator):
         """The sum of the values."""
         return (_sum(inputs, outputs[0], values, self.clamp, subtract=False),)
 
-    def check(self, inputs: MaybeTensors, outputs: Sequence[Tensor]) -> tuple[str, ...]:
-        """All float32, or all quantized 8-bit integers per tensor."""
-        return (*check_activations(inputs, outputs), *check_clamp(self.clamp, outputs))
-
-    def input_range(
-        self, inputs: MaybeTensors, outputs: Sequence[Tensor], index: int, axis: int, start: int, stop: int
-    ) -> tuple[int, int] | None:
-        """The same indices, or the only one of a broadcast operand."""
-        return broadcast_range(operand(inputs, index, "operand").shape, outputs[0].shape, axis, start, stop)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sub(Operator):
+class Sub(Binary):
     """Elementwise difference with ONNX broadcasting.
 
     inputs: a, b; ``y = a - b``.
 
     Quantized: as :class:`Add` with ``-rb`` in place of ``rb``.
-
-    Attributes:
-        clamp: an activation folded into the operator.
     """
-
-    layout: ClassVar[LayoutRule] = LayoutRule.SAME
-    clamp: Clamp | None = None
-
-    def output_shapes(self, inputs: MaybeTensors) -> tuple[Shape, ...]:
-        """The common shape."""
-        return (broadcast([operand(inputs, 0, "a").shape, operand(inputs, 1, "b").shape]),)
 
     def reference(
         self, inputs: MaybeTensors, outputs: Sequence[Tensor], values: Sequence[Array | None]
     ) -> tuple[Array, ...]:
         """The difference of the values."""
         return (_sum(inputs, outputs[0], values, self.clamp, subtract=True),)
-
-    def check(self, inputs: MaybeTensors, outputs: Sequence[Tensor]) -> tuple[str, ...]:
-        """All float32, or all quantized 8-bit integers per tensor."""
-        return (*check_activations(inputs, outputs), *check_clamp(self.clamp, outputs))
-
-    def input_range(
-        self, inputs: MaybeTensors, outputs: Sequence[Tensor], index: int, axis: int, start: int, stop: int
-    ) -> tuple[int, int] | None:
-        """The same indices, or the only one of a broadcast operand."""
-        return broadcast_range(operand(inputs, index, "operand").shape, outputs[0].shape, axis, start, stop)
