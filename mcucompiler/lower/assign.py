@@ -4,15 +4,16 @@
 The graph is in ONNX axis order; kernels want channels last. One forward pass gives each tensor a
 ``Layout``: operators that do not care pass on what they get, reshapes and transposes only relabel.
 Where an operator needs an order other than the one its input has, a copy is inserted. The order
-of the graph's inputs is free, so the pass is tried with each candidate and the one that copies
-fewest bytes is kept.
+of the graph's inputs is free, and so is the one to which a tensor goes whose order is none of its
+own axes (behind a channel shuffle, say), so the pass is tried with each candidate and the one that
+copies fewest bytes is kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 
 from mcucompiler.ir.graph import Graph, Node, Tensor, unique_name
 from mcucompiler.lower.layout import Layout, channels_last, row_major
@@ -25,6 +26,7 @@ from mcucompiler.ops.transpose import Transpose
 _MOST_COMBINATIONS = 64
 _POINTWISE = (Unary, FlipSign, Quantize, Dequantize, Cast)
 _BINARY = (Add, Sub, Mul, Div)
+_Order = Callable[[tuple[int, ...]], Layout]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,12 +50,13 @@ class LaidOut:
 
 def assign_layouts(graph: Graph) -> LaidOut:
     """Gives every activation of a graph a memory order; the fewest copied bytes win, then NHWC inputs."""
-    candidates = [_input_candidates(graph, graph.tensors[name]) for name in graph.inputs]
+    spatial = any(node.op.layout is LayoutRule.CHANNELS_LAST for node in graph.nodes)
+    orders = (channels_last, row_major) if spatial else (row_major, channels_last)
+    candidates = [_input_candidates(graph.tensors[name], orders) for name in graph.inputs]
     best: LaidOut | None = None
-    for number, choice in enumerate(product(*candidates)):
-        if number >= _MOST_COMBINATIONS:
-            break
-        laid_out = _Assignment(graph, dict(zip(graph.inputs, choice, strict=True))).run()
+    choices = islice(product(*candidates), _MOST_COMBINATIONS)
+    for choice, regular in product(choices, orders[: 1 + spatial]):
+        laid_out = _Assignment(graph, dict(zip(graph.inputs, choice, strict=True)), regular).run()
         if best is None or laid_out.copied_bytes < best.copied_bytes:
             best = laid_out
     if best is None:
@@ -61,20 +64,23 @@ def assign_layouts(graph: Graph) -> LaidOut:
     return best
 
 
-def _input_candidates(graph: Graph, tensor: Tensor) -> tuple[Layout, ...]:
-    plain = row_major(tensor.shape)
-    if len(tensor.shape) < 3:
-        return (plain,)
-    spatial = any(node.op.layout is LayoutRule.CHANNELS_LAST for node in graph.nodes)
-    image = channels_last(tensor.shape)
-    return (image, plain) if spatial else (plain, image)
+def _input_candidates(tensor: Tensor, orders: tuple[_Order, ...]) -> tuple[Layout, ...]:
+    """Orders for an input, the preferred one first."""
+    return tuple(dict.fromkeys(order(tensor.shape) for order in orders))
 
 
 class _Assignment:
-    """The forward pass: its state is the graph built so far."""
+    """The forward pass: its state is the graph built so far.
 
-    def __init__(self, graph: Graph, inputs: dict[str, Layout]) -> None:
+    Args:
+        graph: the graph.
+        inputs: the order of each of its inputs.
+        regular: the order to which a tensor goes that must lie in a permutation of its own axes and does not.
+    """
+
+    def __init__(self, graph: Graph, inputs: dict[str, Layout], regular: _Order) -> None:
         self.graph = graph
+        self.regular = regular
         self.layouts: dict[str, Layout] = inputs
         self.seen_as: dict[tuple[str, int], Layout] = {}
         self.nodes: list[Node] = []
@@ -129,29 +135,42 @@ class _Assignment:
             node = self._same(node)
         self.nodes.append(node)
 
-    def _set_outputs(self, node: Node, layout_of: Callable[[tuple[int, ...]], Layout]) -> None:
+    def _set_outputs(self, node: Node, layout_of: _Order) -> None:
         for name in node.outputs:
             self.layouts[name] = layout_of(self.graph.tensors[name].shape)
 
     def _same(self, node: Node) -> Node:
-        """Operators that take any order, as long as all operands have it."""
-        rank = len(self.graph.tensors[node.outputs[0]].shape)
-        first, tensor = max(
-            self._activations(node), key=lambda item: (len(item[1].shape) == rank, item[1].size, -item[0])
-        )
+        """Operators that take any order, as long as all operands have it: the order of one of the widest operands."""
+        tensor = self._leading_operand(node)
         layout = self.layouts[tensor.name]
         anywhere = isinstance(node.op, _POINTWISE) or (isinstance(node.op, Lookup) and node.op.axis is None)
         shapes = {t.shape for t in (*self.graph.ins(node), *self.graph.outs(node)) if t is not None}
         if isinstance(node.op, _BINARY) and len(shapes) == 1:
             anywhere = True
-        if not anywhere and layout.view != tensor.shape:
-            layout = _as_permutation(layout, tensor.shape) or row_major(tensor.shape)
+        if not anywhere:
+            layout = layout.permutation_of(tensor.shape) or self.regular(tensor.shape)
         for index, operand in self._activations(node):
-            node = self._require(node, index, layout if index == first else _broadcast(layout, operand.shape))
+            wanted = layout if operand.shape == tensor.shape else _broadcast(layout, operand.shape)
+            node = self._require(node, index, wanted)
         for name in node.outputs:
             shape = self.graph.tensors[name].shape
             self.layouts[name] = layout if shape == tensor.shape else _carried(layout, node, shape)
         return node
+
+    def _leading_operand(self, node: Node) -> Tensor:
+        """The operand whose order an operator takes on: of the widest, the first in an order of its own axes.
+
+        Behind a pixel shuffle a tensor lies in an order that is none of its own axes; where it meets an ordinary one,
+        it is the one to copy, since what follows wants the ordinary order too.
+        """
+        rank = len(self.graph.tensors[node.outputs[0]].shape)
+
+        def preference(item: tuple[int, Tensor]) -> tuple[bool, int, bool, int]:
+            index, tensor = item
+            plain = self.layouts[tensor.name].view == tensor.shape
+            return len(tensor.shape) == rank, tensor.size, plain, -index
+
+        return max(self._activations(node), key=preference)[1]
 
     def _rows(self, node: Node) -> Node:
         index, tensor = next(self._activations(node))
@@ -163,7 +182,7 @@ class _Assignment:
 
     def _last_axis(self, node: Node, axis: int) -> Node:
         index, tensor = next(self._activations(node))
-        layout = _as_permutation(self.layouts[tensor.name], tensor.shape) or row_major(tensor.shape)
+        layout = self.layouts[tensor.name].permutation_of(tensor.shape) or self.regular(tensor.shape)
         wanted = Layout(view=tensor.shape, perm=(*(a for a in layout.perm if a != axis), axis))
         node = self._require(node, index, wanted)
         self.layouts[node.outputs[0]] = wanted
@@ -171,7 +190,7 @@ class _Assignment:
 
     def _transpose(self, node: Node, op: Transpose) -> Node:
         tensor = self._tensor(node.inputs[0])
-        layout = _as_permutation(self.layouts[tensor.name], tensor.shape)
+        layout = self.layouts[tensor.name].permutation_of(tensor.shape)
         node = self._require(node, 0, layout or row_major(tensor.shape))
         layout = layout or row_major(tensor.shape)
         shape = self.graph.tensors[node.outputs[0]].shape
@@ -182,7 +201,7 @@ class _Assignment:
     def _output(self, name: str) -> str:
         """Graph outputs lie in a permutation of their own axes."""
         tensor = self._tensor(name)
-        layout = _as_permutation(self.layouts[name], tensor.shape)
+        layout = self.layouts[name].permutation_of(tensor.shape)
         if layout is not None:
             self.layouts[name] = layout
             return name
@@ -217,17 +236,7 @@ class _Assignment:
 
 def _plainest(layout: Layout, shape: tuple[int, ...]) -> Layout:
     """The same order described as a permutation of ``shape``, where there is one."""
-    return _as_permutation(layout, shape) or layout
-
-
-def _as_permutation(layout: Layout, shape: tuple[int, ...]) -> Layout | None:
-    """The order as a permutation of the tensor's own axes, None where it is not one."""
-    if layout.view == shape:
-        return layout
-    for candidate in (row_major(shape), channels_last(shape)):
-        if candidate.equivalent(layout):
-            return candidate
-    return None
+    return layout.permutation_of(shape) or layout
 
 
 def _broadcast(layout: Layout, shape: tuple[int, ...]) -> Layout:

@@ -125,8 +125,7 @@ def test_the_verifier_decides_as_exhaustive_comparison_does(
 ) -> None:
     form = find_requant_form([factor], zero_point, *clamp, [reach[0]], [reach[1]], exact="float")
     form = replace(form, shift=shift, addend=(zero_point << shift) + (1 << (shift - 1)))
-    multiplier = round(factor * 2.0 ** (32 + shift)) + offset
-    assume(0 < multiplier < 2**31)
+    multiplier = min(max(round(factor * 2.0 ** (32 + shift)) + offset, 1), 2**31 - 1)
     form = one_channel(form, multiplier)
     acc = np.arange(reach[0], reach[1] + 1)
     exact = bool((evaluate_requant(form, acc[None, :])[0] == float_outputs(form, acc)).all())

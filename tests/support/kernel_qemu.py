@@ -127,7 +127,7 @@ def measure_cases(cases: Sequence[Case]) -> list[Measured]:
 def _build(prepared: Sequence[Prepared]) -> Path:
     text = program_text(prepared, main=_main_text(prepared))
     for name in function_names([item.call.kernel for item in prepared], "k").values():
-        text = text.replace(f"\nstatic void {name}(", f"\n__attribute__((noinline)) static void {name}(")
+        text = text.replace(f"\nstatic void {name}(", f"\n__attribute__((noipa)) static void {name}(")
     script = scratch_folder() / "kernels.ld"
     script.write_text(_LINKER_SCRIPT)
     flags = [*CPU, *CFLAGS, "-fstack-usage", "-nostartfiles", "-specs=nosys.specs", "-T", str(script)]

@@ -22,7 +22,9 @@ def test_operator_has_variants_with_distinct_names(operator: type[Operator]) -> 
 
 @pytest.mark.parametrize("operator", OPERATORS, ids=lambda op: op.__name__)
 def test_operator_has_differential_tests(operator: type[Operator]) -> None:
-    texts = [path.read_text() for path in (ROOT / "tests" / "differential").glob("test_kernels_*.py")]
+    tests = ROOT / "tests"
+    paths = [*tests.glob("differential/test_kernels_*.py"), *tests.glob("support/*_cases.py")]
+    texts = [path.read_text() for path in paths]
     assert any(re.search(rf"\b{operator.__name__}\(", text) for text in texts), "no kernel test constructs it"
 
 

@@ -12,12 +12,12 @@ from mcucompiler.lower.variants.binary import (
     all_of,
     binary_call,
     binary_reason,
-    clamp_of,
     constant_operand,
     form,
     quants,
     scalar_call,
 )
+from mcucompiler.lower.variants.calls import output_bounds
 from mcucompiler.numerics.pair_form import find_add_form
 from mcucompiler.numerics.requantize import add_constants
 from mcucompiler.ops.add import Add, Sub
@@ -32,7 +32,7 @@ _add_form = lru_cache(maxsize=256)(find_add_form)
 
 def _clamp(context: NodeContext) -> tuple[int, int]:
     op = context.node.op
-    return clamp_of(context, op.clamp if isinstance(op, Add | Sub) else None)
+    return output_bounds(context.outputs[0].tensor.dtype, op.clamp if isinstance(op, Add | Sub) else None)
 
 
 def _symbol(context: NodeContext) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, floor, log2, prod
 
-from mcucompiler.ir.graph import INTEGER_RANGES, QuantParams
+from mcucompiler.ir.graph import QuantParams
 from mcucompiler.lower.types import (
     Exactness,
     InputArg,
@@ -23,7 +23,7 @@ from mcucompiler.lower.types import (
     Variant,
     kernel,
 )
-from mcucompiler.lower.variants.calls import MATH, cycles, label, reads, writes
+from mcucompiler.lower.variants.calls import MATH, cycles, label, output_bounds, reads, writes
 from mcucompiler.lower.variants.geometry import CTYPES
 from mcucompiler.lower.variants.reduce_mean import MeanLoops, mean_call, mean_loops
 from mcucompiler.lower.variants.windows import Windows, window_overlap, windows_of, windows_reason
@@ -57,9 +57,7 @@ def _windows(context: NodeContext) -> Windows:
 
 
 def _bounds(context: NodeContext) -> tuple[int, int]:
-    lo, hi = INTEGER_RANGES.get(context.outputs[0].tensor.dtype, (0, 0))
-    clamp = _op(context).clamp
-    return (max(lo, clamp.lo), min(hi, clamp.hi)) if clamp else (lo, hi)
+    return output_bounds(context.outputs[0].tensor.dtype, _op(context).clamp)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

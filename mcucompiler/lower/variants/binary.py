@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mcucompiler.ir.graph import INTEGER_RANGES, ITEM_BYTES, Array, QuantParams, Tensor
+from mcucompiler.ir.graph import ITEM_BYTES, Array, QuantParams, Tensor
 from mcucompiler.lower.types import (
     Argument,
     Exactness,
@@ -32,7 +32,6 @@ from mcucompiler.lower.variants.geometry import (
     with_inner,
 )
 from mcucompiler.lower.variants.lookup import table_call
-from mcucompiler.ops.base import Clamp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,13 +73,6 @@ def quants(context: NodeContext) -> tuple[QuantParams, QuantParams, QuantParams]
     tensors = (*context.tensors[:2], context.outputs[0].tensor)
     found = [tensor.quant for tensor in tensors if tensor is not None and tensor.quant is not None]
     return (found[0], found[1], found[2]) if len(found) == 3 and all(q.per_tensor for q in found) else None
-
-
-def clamp_of(context: NodeContext, clamp: Clamp | None) -> tuple[int, int]:
-    """The output's bounds: those of its type, narrowed by a folded activation."""
-    target = context.outputs[0].tensor
-    lo, hi = INTEGER_RANGES[target.dtype]
-    return (max(lo, clamp.lo), min(hi, clamp.hi)) if clamp else (lo, hi)
 
 
 def all_of(context: NodeContext, dtype: str) -> bool:

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 
 import numpy as np
 
-from mcucompiler.ir.graph import Array, Tensor
+from mcucompiler.ir.graph import INTEGER_RANGES, Array, Tensor
 from mcucompiler.lower.types import ConstantArg, ConstantArray, Param, Stored
 from mcucompiler.lower.variants.geometry import CTYPES
+from mcucompiler.ops.base import Clamp
 
 CYCLES_PER_INSTRUCTION = 0.85  # compiled C on a dual-issue core: loads and stores pair badly
 MATH = ("mc_math.h",)
@@ -65,6 +65,7 @@ def weights(name: str, ctype: str, values: Array, comment: str = "") -> Constant
     )
 
 
-def size_of(shape: Sequence[int]) -> int:
-    """Number of elements."""
-    return prod(shape)
+def output_bounds(dtype: str, clamp: Clamp | None) -> tuple[int, int]:
+    """Least and greatest output: those of an integer type, narrowed by a folded activation; (0, 0) for float32."""
+    lo, hi = INTEGER_RANGES.get(dtype, (0, 0))
+    return (lo, hi) if clamp is None else (min(max(lo, clamp.lo), hi), max(min(hi, clamp.hi), lo))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mcucompiler.ir.graph import INTEGER_RANGES, Array, QuantParams, Tensor
+from mcucompiler.ir.graph import Array, QuantParams, Tensor
 from mcucompiler.lower.types import (
     Argument,
     ConstantArg,
@@ -22,7 +22,16 @@ from mcucompiler.lower.types import (
     Variant,
     kernel,
 )
-from mcucompiler.lower.variants.calls import constant, cycles, extent_label, label, reads, weights, writes
+from mcucompiler.lower.variants.calls import (
+    constant,
+    cycles,
+    extent_label,
+    label,
+    output_bounds,
+    reads,
+    weights,
+    writes,
+)
 from mcucompiler.lower.variants.windows import windows_reason
 from mcucompiler.numerics.integer_form import RequantForm, accumulator_range, find_requant_form
 from mcucompiler.numerics.requantize import conv_multiplier
@@ -225,9 +234,7 @@ def _packed(context: NodeContext) -> tuple[Array, Array, RequantForm]:
     sums = np.zeros(channels, np.int64) if bias is None or bias.data is None else bias.data.astype(np.int64).reshape(-1)
     by_channel = packed.transpose(2, 3, 0, 1, 4).reshape(channels, -1)
     factor = np.broadcast_to(conv_multiplier(qx.s, np.array(w.quant.scale, np.float32), qy.s), (channels,))
-    lo, hi = INTEGER_RANGES["int8"]
-    if op.clamp is not None:
-        lo, hi = max(lo, op.clamp.lo), min(hi, op.clamp.hi)
+    lo, hi = output_bounds("int8", op.clamp)
     least, greatest = accumulator_range(by_channel, sums, -128 - qx.z, 127 - qx.z)
     form = find_requant_form(factor, qy.z, lo, hi, least, greatest, exact=context.options.exact)
     return packed, sums, form

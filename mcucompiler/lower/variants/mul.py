@@ -12,12 +12,12 @@ from mcucompiler.lower.variants.binary import (
     all_of,
     binary_call,
     binary_reason,
-    clamp_of,
     constant_operand,
     form,
     quants,
     scalar_call,
 )
+from mcucompiler.lower.variants.calls import output_bounds
 from mcucompiler.numerics.pair_form import find_mul_form
 from mcucompiler.numerics.requantize import mul_multiplier
 from mcucompiler.ops.mul import Div, Mul
@@ -31,7 +31,7 @@ _mul_form = lru_cache(maxsize=256)(find_mul_form)
 
 def _clamp(context: NodeContext) -> tuple[int, int]:
     op = context.node.op
-    return clamp_of(context, op.clamp if isinstance(op, Mul | Div) else None)
+    return output_bounds(context.outputs[0].tensor.dtype, op.clamp if isinstance(op, Mul | Div) else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from math import prod
 
 import numpy as np
 
-from mcucompiler.ir.graph import INTEGER_RANGES, ITEM_BYTES
+from mcucompiler.ir.graph import ITEM_BYTES
 from mcucompiler.lower.types import (
     Exactness,
     InputArg,
@@ -21,7 +21,7 @@ from mcucompiler.lower.types import (
     Variant,
     kernel,
 )
-from mcucompiler.lower.variants.calls import MATH, cycles, label, reads, writes
+from mcucompiler.lower.variants.calls import MATH, cycles, label, output_bounds, reads, writes
 from mcucompiler.lower.variants.geometry import CTYPES, Loop, grouped_axes, merged, nest, refine, view_axes, with_inner
 from mcucompiler.numerics.mean_form import find_mean_form
 from mcucompiler.numerics.requantize import mean_multiplier
@@ -138,10 +138,7 @@ def mean_call(context: NodeContext, loops: MeanLoops, clamp: Clamp | None, name:
     source, target = context.activation(0), context.outputs[0]
     kept, reduced = with_inner(loops.kept, 2), with_inner(loops.reduced, 1)
     count = prod(loop.extent for loop in reduced)
-    lo, hi = INTEGER_RANGES.get(target.tensor.dtype, (0, 0))
-    if clamp is not None:
-        lo, hi = max(lo, clamp.lo), min(hi, clamp.hi)
-    tail = mean_tail(context, count, lo, hi)
+    tail = mean_tail(context, count, *output_bounds(target.tensor.dtype, clamp))
     words = source.tensor.dtype == "int8" and kept[-1].strides == (1, 1) and kept[-1].extent >= 4
     elements = source.tensor.size
     instructions = (

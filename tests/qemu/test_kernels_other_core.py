@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernels that are no products of matrices on the core they are written for: bits, instructions, stack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from mcucompiler.ops import Add, AveragePool, FlipSign, Lookup, MaxPool, Mul, ReduceMean, Softmax
+from mcucompiler.ops.base import Operator
+from tests.support.arithmetic_cases import a_conversion, a_pair
+from tests.support.kernel_qemu import measure_cases
+from tests.support.kernels import Case, lowered, reference_of
+from tests.support.move_cases import a_concat, a_copy, a_flip, a_lookup, a_nearest, a_pad, a_slice, a_transpose
+from tests.support.random_cases import batch, constant, quant, tensor, unary_case, values
+from tests.support.window_cases import a_conv_transpose, a_mean, a_pool, a_resize, a_softmax
+
+pytestmark = pytest.mark.qemu
+
+
+def compare(cases: Sequence[Case]) -> list[int]:
+    """Instructions of each case, whose output must equal its definition and whose stack must be as declared."""
+    counts = []
+    for case, measured in zip(cases, measure_cases(cases), strict=True):
+        np.testing.assert_array_equal(measured.outputs[0], reference_of(case)[0], err_msg=str(case.op))
+        assert measured.stack_bytes <= lowered(case)[1].stack_bytes, case.op
+        counts.append(measured.instructions)
+    return counts
+
+
+@pytest.mark.parametrize(
+    "makers",
+    [
+        (a_copy, a_transpose, a_slice, a_concat, a_lookup, a_flip, a_pad, a_nearest),
+        (a_pool, a_mean, a_softmax, a_resize, a_conv_transpose),
+        (a_pair, a_pair, a_conversion),
+    ],
+    ids=["moves", "windows", "arithmetic"],
+)
+def test_every_path_gives_the_same_bits(makers: Sequence[object]) -> None:
+    compare([case for number, make in enumerate(makers) for case in batch(make, 70 + number, 12)])  # type: ignore[arg-type]
+
+
+def image_case(op: Operator, shape: tuple[int, ...], *, table: bool = False, same: bool = False) -> Case:
+    rng = np.random.default_rng(1)
+    x = tensor("x", shape, "uint8" if isinstance(op, FlipSign) else "int8", quant(0.031, 3))
+    constants = (constant(rng, tensor("table", (256,), "int8")),) if table else ()
+    result = op.output_shapes((x, *constants))[0]
+    return unary_case(
+        rng,
+        op,
+        x,
+        tensor("y", result, "int8", x.quant if same else quant(0.0511, -7)),
+        constants=constants,
+        strided=False,
+    )
+
+
+def pair_case(op: Operator) -> Case:
+    rng, shape = np.random.default_rng(2), (1, 96, 10, 10)
+    a, b, y = (
+        tensor(n, shape, "int8", quant(s, z)) for n, s, z in (("a", 0.031, 3), ("b", 0.0517, -20), ("y", 0.0611, -5))
+    )
+    return Case(op=op, inputs=(a, b), outputs=(y,), values=(values(rng, a), values(rng, b)))
+
+
+def test_instructions_per_element() -> None:
+    """Upper bounds some percent above what was measured, so that a slower kernel is noticed."""
+    halves = {"strides": (2, 2), "pads": (0,) * 4, "dilations": (1, 1)}
+    limits = [
+        (pair_case(Add()), 9600, 7.0),
+        (pair_case(Mul()), 9600, 6.6),
+        (image_case(ReduceMean(axes=(2, 3)), (1, 320, 6, 6)), 11520, 1.2),
+        (image_case(Lookup(), (1, 32, 16, 16), table=True), 8192, 4.4),
+        (image_case(FlipSign(), (1, 32, 16, 16)), 8192, 1.4),
+        (image_case(MaxPool(kernel=(2, 2), **halves), (1, 32, 16, 16), same=True), 2048, 4.0),
+        (image_case(AveragePool(kernel=(2, 2), **halves), (1, 32, 16, 16)), 2048, 18.0),
+        (image_case(Softmax(axis=1), (1, 100)), 100, 34.0),
+    ]
+    cases = [case for case, _, _ in limits]
+    for (case, elements, limit), instructions in zip(limits, compare(cases), strict=True):
+        call = lowered(case)[1]
+        assert instructions / elements < limit, call.kernel.label
+        assert 0.75 < call.instructions / instructions < 1.35, call.kernel.label

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tells its clocks over the console, then answers each input with the outputs, as often as it is told to. */
+#include <stdint.h>
+
+#include "harness_config.h"
+#include "mc_board.h"
+
+static _Alignas(MC_ARENA_ALIGN) uint8_t arena[MC_ARENA_BYTES] __attribute__((section(".bss.mc_arena")));
+
+static void receive(uint8_t *to, uint32_t count)
+{
+    while (count != 0u) {
+        if (mc_console_read(to) != 0) {
+            ++to;
+            --count;
+        }
+    }
+}
+
+static void tell(uint32_t word)
+{
+    mc_console_write((const uint8_t *)&word, sizeof word);
+}
+
+int mc_main(void)
+{
+    uint8_t count = 0;
+
+    tell(mc_board_status());
+    tell(mc_clock_hz());
+    tell(mc_cycles_hz());
+    tell(mc_stack_bytes());
+    receive(&count, 1u);
+    for (; count != 0u; --count) {
+        const uint32_t start = mc_cycles();
+        uint32_t status;
+
+        for (uint32_t i = 0; i < MC_INPUT_COUNT; ++i) {
+            receive(mc_network_input(arena, i), mc_input_bytes[i]);
+        }
+        mc_stack_paint();
+        status = (uint32_t)mc_network_run(arena, MC_ARENA_BYTES);
+        tell(status);
+        tell(mc_cycles() - start);
+        tell(mc_stack_used());
+        for (uint32_t i = 0; i < MC_OUTPUT_COUNT; ++i) {
+            mc_console_write(mc_network_output(arena, i), mc_output_bytes[i]);
+        }
+    }
+    return 0;
+}
