@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Regenerates benchmarks/results.md and results.json: RAM, flash, instructions and exactness of each network.
+"""Regenerates results.md and results.json here, and the table in the README: RAM, flash, instructions and exactness of each network.
 
     python benchmarks/run.py [NAME ...]
 
@@ -34,6 +34,7 @@ from mcucompiler.run import encode_sample, make_bench_runner, seeded_samples
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 BOARD = "mps2-an500"
+BEGIN, END = "<!-- benchmarks: written by make bench -->", "<!-- end of benchmarks -->"
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,10 @@ def main() -> None:
     (HERE / "results.md").write_text(
         f"# Results\n\nWritten by `make bench`; QEMU mps2-an500, default options.\n\n{text}\n"
     )
+    readme = ROOT / "README.md"
+    head, _, rest = readme.read_text().partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    readme.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail}")
     print(text)
 
 
