@@ -116,8 +116,14 @@ class ArenaRow:
     symbol: str
     offset: int
     size_bytes: int
-    interval: str
+    first: int
+    last: int
     holds: str
+
+    @property
+    def interval(self) -> str:
+        """The steps between which it is live."""
+        return f"[{self.first}, {self.last}]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -279,11 +285,12 @@ class _Symbols:
                     symbol=symbol,
                     offset=offset,
                     size_bytes=block.size_bytes,
-                    interval=f"[{block.first}, {block.last}]",
+                    first=block.first,
+                    last=block.last,
                     holds="scratch" if scratch else ", ".join(map(repr, holds.get(name, [name]))),
                 )
             )
-        self.rows = tuple(sorted(rows, key=lambda row: (row.offset, row.interval)))
+        self.rows = tuple(sorted(rows, key=lambda row: (row.offset, row.first, row.symbol)))
 
     def place(self, stored: Stored) -> str:
         """C expression of the byte offset of an activation."""

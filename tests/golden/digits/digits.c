@@ -9,6 +9,11 @@
  *   offset    bytes  steps        holds
  *        0     4608  [0, 1]       'getitem_quantized'
  *        0     4608  [1, 2]       'getitem_3_quantized'
+ *        0    18432  [3, 4]       'getitem_9_quantized'
+ *        0     4608  [4, 5]       'getitem_12_quantized'
+ *        0     6912  [6, 7]       'getitem_18_quantized'
+ *        0     6912  [7, 8]       'getitem_21_quantized'
+ *        0     2304  [8, 9]       'getitem_24_quantized'
  *        0     9216  [10, 11]     'getitem_27_quantized'
  *        0     2304  [11, 12]     'getitem_30_quantized'
  *        0     2592  [13, 14]     'getitem_36_quantized'
@@ -21,11 +26,6 @@
  *        0      360  [22, 23]     'getitem_60_quantized'
  *        0      864  [24, 25]     'getitem_63_quantized'
  *        0       96  [25, 26]     'mean@quantized', 'view_quantized'
- *        0    18432  [3, 4]       'getitem_9_quantized'
- *        0     4608  [4, 5]       'getitem_12_quantized'
- *        0     6912  [6, 7]       'getitem_18_quantized'
- *        0     6912  [7, 8]       'getitem_21_quantized'
- *        0     2304  [8, 9]       'getitem_24_quantized'
  *       96       10  [26, 27]     'logits_quantized'
  *      864      576  [19, 19]     scratch
  *      864      240  [24, 24]     scratch
@@ -49,11 +49,11 @@
  *     4704      144  [0, 0]       scratch
  *     6912     2304  [5, 9]       'getitem_15_quantized'
  *     6912     2304  [9, 10]      'add_quantized'
- *     9216      128  [10, 10]     scratch
- *     9216      480  [11, 11]     scratch
  *     9216      128  [6, 6]       scratch
  *     9216      392  [7, 7]       scratch
  *     9216      384  [8, 8]       scratch
+ *     9216      128  [10, 10]     scratch
+ *     9216      480  [11, 11]     scratch
  *    13728     4608  [2, 3]       'getitem_6_quantized'
  *    18432       64  [3, 3]       scratch
  *    18432     1512  [4, 4]       scratch
@@ -61,6 +61,11 @@
 enum {
     BUFFER_1 = 0,
     BUFFER_2 = 0,
+    BUFFER_4 = 0,
+    BUFFER_5 = 0,
+    BUFFER_7 = 0,
+    BUFFER_8 = 0,
+    BUFFER_9 = 0,
     BUFFER_11 = 0,
     BUFFER_12 = 0,
     BUFFER_14 = 0,
@@ -73,11 +78,6 @@ enum {
     BUFFER_23 = 0,
     BUFFER_25 = 0,
     BUFFER_26 = 0,
-    BUFFER_4 = 0,
-    BUFFER_5 = 0,
-    BUFFER_7 = 0,
-    BUFFER_8 = 0,
-    BUFFER_9 = 0,
     BUFFER_27 = 96,
     SCRATCH_19 = 864,
     SCRATCH_24 = 864,
@@ -101,11 +101,11 @@ enum {
     SCRATCH_0 = 4704,
     BUFFER_6 = 6912,
     BUFFER_10 = 6912,
-    SCRATCH_10 = 9216,
-    SCRATCH_11 = 9216,
     SCRATCH_6 = 9216,
     SCRATCH_7 = 9216,
     SCRATCH_8 = 9216,
+    SCRATCH_10 = 9216,
+    SCRATCH_11 = 9216,
     BUFFER_3 = 13728,
     SCRATCH_3 = 18432,
     SCRATCH_4 = 18432
