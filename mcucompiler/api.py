@@ -16,7 +16,7 @@ from mcucompiler import __version__
 from mcucompiler.boards import Board, load_board
 from mcucompiler.emit import SourceTree, emit, stack_bound
 from mcucompiler.emit.environment import c_identifier
-from mcucompiler.errors import DoesNotFitError, UsageError
+from mcucompiler.errors import DoesNotFitError, ToolError, UsageError
 from mcucompiler.ir.graph import Graph
 from mcucompiler.lower.types import Cpu, LoweringOptions
 from mcucompiler.memory.peak import describe_peak
@@ -113,6 +113,7 @@ class CompiledModel:
 
         Raises:
             UsageError: the folder has content and ``force`` is not given, or is not a folder.
+            ToolError: the disk refuses.
         """
         target = Path(directory)
         if target.exists() and not target.is_dir():
@@ -136,6 +137,8 @@ class CompiledModel:
                     target.rmdir()
                 scratch.chmod(0o755)
                 scratch.rename(target)
+        except OSError as error:
+            raise ToolError(f"writing to {str(target)!r} failed: {error.strerror}") from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         return target

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Python interface: limits, names, and writing all files or none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mcucompiler.api import CompiledModel, CompileOptions, compile_model, network_name
+from mcucompiler.errors import DoesNotFitError, ToolError, UsageError
+from tests.support import ROOT
+
+DIGITS = ROOT / "examples" / "digits" / "digits.onnx"
+
+
+@pytest.fixture(scope="module")
+def compiled() -> CompiledModel:
+    return compile_model(DIGITS)
+
+
+def test_ram_limit_counts_arena_and_stack(compiled: CompiledModel) -> None:
+    needed = compiled.tree.program.arena_bytes + compiled.tree.program.stack_bytes
+    compile_model(DIGITS, CompileOptions(ram_limit=needed))
+    with pytest.raises(DoesNotFitError, match="bytes of RAM needed") as caught:
+        compile_model(DIGITS, CompileOptions(ram_limit=needed - 1))
+    assert (caught.value.needed_bytes, caught.value.available_bytes) == (needed, needed - 1)
+    assert "peak: step " in str(caught.value)
+    assert "what to do" in str(caught.value)
+
+
+def test_flash_limit_counts_constants(compiled: CompiledModel) -> None:
+    constants = compiled.tree.program.weights_bytes + compiled.tree.program.const_bytes
+    compile_model(DIGITS, CompileOptions(flash_limit=constants))
+    with pytest.raises(DoesNotFitError, match="bytes of flash needed"):
+        compile_model(DIGITS, CompileOptions(flash_limit=constants - 1))
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("vww.qop.onnx", "vww"),
+        ("My Net (final).onnx", "my_net_final"),
+        ("3x3.onnx", "n3x3"),
+        ("math.onnx", "math_net"),
+        ("mc_simd.onnx", "mc_simd_net"),
+        ("*/.onnx", "n"),
+        ("\u7db2.onnx", "n"),
+    ],
+)
+def test_name_is_made_from_the_file(file: str, name: str) -> None:
+    assert network_name("", file) == name
+
+
+@pytest.mark.parametrize("name", ["1net", "a-b", "a b", "x*/", "string", "STDIO", "mc_x", "\u00e9t\u00e9", "n" * 49])
+def test_unusable_names_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="--name"):
+        network_name(name, "x.onnx")
+
+
+def test_a_model_in_memory_has_a_name_too() -> None:
+    assert network_name("", b"") == "network"
+
+
+def test_command_reproduces_the_options_without_folders() -> None:
+    options = CompileOptions(
+        name="n", board="/home/me/my.toml", ram_limit=1024, exact="float", batch=2, shapes={"b": (1, 2), "a": (3,)}
+    )
+    assert options.command() == (
+        "mcucompiler compile --board my --name n --ram-limit 1024 --exact float --batch 2 --shape a=3 --shape b=1x2"
+    )
+
+
+def test_writes_into_a_new_or_empty_folder(compiled: CompiledModel, tmp_path: Path) -> None:
+    for folder in (tmp_path / "a" / "b", tmp_path / "empty"):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        compiled.write(folder)
+        assert {path.name for path in folder.iterdir()} == set(compiled.tree.files)
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "empty"}
+
+
+def test_other_content_is_refused_and_kept(compiled: CompiledModel, tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"not empty.*--force"):
+        compiled.write(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
+    compiled.write(tmp_path, force=True)
+    assert (tmp_path / "precious.txt").read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {*compiled.tree.files, "precious.txt"}
+
+
+def test_a_file_in_the_way_is_refused(compiled: CompiledModel, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="not a folder"):
+        compiled.write(tmp_path / "file", force=True)
+    with pytest.raises(UsageError, match="cannot write"):
+        compiled.write(tmp_path / "file" / "below")
+
+
+def test_nothing_is_left_when_writing_fails(
+    compiled: CompiledModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Path] = []
+    original = Path.write_text
+
+    def full_disk(self: Path, *args: object, **kwargs: object) -> int:
+        written.append(self)
+        if len(written) == 4:
+            raise OSError(28, "No space left on device")
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "write_text", full_disk)
+    with pytest.raises(ToolError, match="No space left"):
+        compiled.write(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
