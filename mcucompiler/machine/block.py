@@ -22,7 +22,7 @@ from mcucompiler.machine.arithmetic import ArithmeticMixin
 from mcucompiler.machine.errors import MachineError
 from mcucompiler.machine.memory_operations import MemoryMixin
 from mcucompiler.machine.operations import OPCODES, Opcode
-from mcucompiler.machine.program import LiveIn, LiveOut, Operation, Program
+from mcucompiler.machine.program import Live, Operation, Program
 from mcucompiler.machine.value import Value
 
 # The result of these points to what their first operand points to.
@@ -40,8 +40,8 @@ class Block(ArithmeticMixin, MemoryMixin):
         self.name = name
         self._classes: list[str] = []
         self._operations: list[Operation] = []
-        self._live_ins: list[LiveIn] = []
-        self._live_outs: list[LiveOut] = []
+        self._live_ins: list[Live] = []
+        self._live_outs: list[Live] = []
         self._overlapping: set[tuple[str, str]] = set()
         self._values: dict[int, Value] = {}
 
@@ -58,7 +58,7 @@ class Block(ArithmeticMixin, MemoryMixin):
         if any(live.name == name for live in self._live_ins):
             raise MachineError(f"block {self.name!r}: live-in {name!r} is declared twice")
         value = self._new(kind, alias)
-        self._live_ins.append(LiveIn(value.index, name, register))
+        self._live_ins.append(Live(value.index, name, register))
         if keep:
             self.live_out(name, value, register=register)
         return value
@@ -68,7 +68,7 @@ class Block(ArithmeticMixin, MemoryMixin):
         if any(live.name == name for live in self._live_outs):
             raise MachineError(f"block {self.name!r}: live-out {name!r} is declared twice")
         self._check_owner(value)
-        self._live_outs.append(LiveOut(value.index, name, register))
+        self._live_outs.append(Live(value.index, name, register))
 
     def may_overlap(self, first: str, second: str) -> None:
         """Declare that two alias classes may touch the same memory."""

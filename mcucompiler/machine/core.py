@@ -2,20 +2,27 @@
 """What is known about the pipelines: one table per core, and where each fact comes from.
 
 Everything the scheduler and the cycle estimate know of a core is in the ``Core`` values at the end of
-this file. No vendor publishes the Cortex-M7's timings, so the sources are:
+this file. Arm publishes no timings of the Cortex-M7, so the sources are:
 
 * LLVM: ``llvm/lib/Target/ARM/ARMScheduleM7.td``. Two ALUs, one multiplier (latency 2, the accumulator is
   read a cycle later), one SIMD unit, one shifter, loads of bytes and halves slower by one, LDRD and LDM
   never paired, VFP latency 3.
 * GCC: ``gcc/config/arm/cortex-m7.md``. One load/store unit, LDRD and STRD occupy the whole core, one ALU
   for DSP operations, one multiplier.
-* Public reverse-engineering notes: extensions and other SIMD operations pair only as the older of the two
-  instructions; at most one shifted operand in a cycle.
+* Measured by others on STM32H743 with the cycle counter: github.com/jnk0le/random, "pipeline cycle test".
+  All multiply-accumulates, the 64-bit ones too, chain on the accumulator every cycle; they pair in either slot
+  with DSP operations, but not with stores; DSP operations and bit fields pair only as the older instruction and
+  not with each other; bit fields do not pair with shifted operands; LDRD, STRD and VMOV of two registers never
+  pair. quinapalus.com/cm7cycles.html (STM32H730) is reported to agree that UMLAL takes one cycle.
 
-Where they disagree on a latency, ``latency`` is the lower figure, which the estimate uses, and ``prudent``
-the higher one, for which the scheduler leaves room where that costs nothing. That SMLAL takes one cycle is
-LLVM's claim and unverified on hardware. Caches, wait states of the flash, branch mispredictions and bank
-conflicts are not modeled: estimates assume code and data in tightly coupled memory or caches.
+Where they disagree on a latency, ``latency`` is the lower figure of LLVM and GCC, which the estimate uses, and
+``prudent`` the higher one, for which the scheduler leaves room where that costs nothing.
+
+Measured, but not modeled. To the better: two loads may pair if they hit different banks, a load and a store may
+pair, and most ALU operations can use a loaded word after one cycle. To the worse: byte stores in every cycle fill
+the store buffer and then take two to four cycles each, so they should be spread. Caches, wait states of the flash,
+mispredicted branches (6 to 8 cycles) and the alignment of code are not modeled either: estimates assume code and
+data in tightly coupled memory or caches.
 """
 
 from __future__ import annotations
@@ -44,6 +51,7 @@ class Kind(Enum):
     STORE_PAIR = "store of two words"
     VFP = "float arithmetic"
     VMOV = "move between core and float registers"
+    VMOV_PAIR = "move of two registers between core and float registers"
     BRANCH = "branch"
 
 
@@ -56,6 +64,7 @@ class Unit(Enum):
     SIMD = "SIMD unit"
     FLOAT = "float unit"
     BRANCH = "branch unit"
+    OPERANDS = "what multiplications and stores share"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +90,7 @@ class Timing:
     occupies: int = 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Core:
     """The pipeline of one core.
 
@@ -96,6 +105,9 @@ class Core:
     width: int
     timings: Mapping[Kind, Timing]
     source: str
+
+    def __repr__(self) -> str:
+        return f"Core({self.name!r})"
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -126,24 +138,27 @@ _M7_TIMINGS: Mapping[Kind, Timing] = MappingProxyType(
         Kind.ALU: Timing(),
         # LLVM: one cycle more for what uses the shifted result; the shifter serves one operation a cycle.
         Kind.ALU_SHIFT: Timing(prudent=2, units=_units(Unit.SHIFTER)),
-        # Reverse engineering and LLVM: older slot only, one SIMD unit.
+        # Measured, and LLVM: older slot only, one SIMD unit.
         Kind.EXTEND: Timing(units=_units(Unit.SIMD), older_slot_only=True),
         Kind.BITFIELD: Timing(prudent=2, units=_units(Unit.SIMD, Unit.SHIFTER), older_slot_only=True),
         Kind.SATURATE: Timing(prudent=3, units=_units(Unit.SIMD, Unit.SHIFTER), older_slot_only=True),
-        # LLVM: latency 2, read advance 1 for the accumulator. GCC: one multiplier.
-        Kind.MAC: Timing(latency=2, prudent=2, units=_units(Unit.MULTIPLIER), forwards=1),
-        # LLVM: as MAC. Forwarding is assumed for neither half, since only one can be a cycle late.
-        Kind.MAC_LONG: Timing(latency=2, prudent=2, units=_units(Unit.MULTIPLIER)),
+        # LLVM: latency 2, read advance 1 for the accumulator. GCC: one multiplier. Measured: not with a store.
+        Kind.MAC: Timing(latency=2, prudent=2, units=_units(Unit.MULTIPLIER, Unit.OPERANDS), forwards=1),
+        # Measured: as MAC, one a cycle even on one accumulator. LLVM and GCC do not say so; no forwarding is assumed.
+        Kind.MAC_LONG: Timing(latency=2, prudent=2, units=_units(Unit.MULTIPLIER, Unit.OPERANDS)),
         # LLVM: load to use 2, bytes and halves 3. GCC: one load/store unit (LLVM has two load ports).
         Kind.LOAD: Timing(latency=2, prudent=2, units=_units(Unit.MEMORY)),
         Kind.LOAD_NARROW: Timing(latency=2, prudent=3, units=_units(Unit.MEMORY)),
         # GCC and LLVM: LDRD and STRD occupy the whole core.
         Kind.LOAD_PAIR: Timing(latency=2, prudent=2, units=_units(Unit.MEMORY), alone=True),
-        Kind.STORE: Timing(units=_units(Unit.MEMORY)),
+        # Measured: not with a multiplication.
+        Kind.STORE: Timing(units=_units(Unit.MEMORY, Unit.OPERANDS)),
         Kind.STORE_PAIR: Timing(units=_units(Unit.MEMORY), alone=True),
         # LLVM: latency 3 for VCVT, VADD, VMUL; one float unit in the single-precision core.
         Kind.VFP: Timing(latency=3, prudent=3, units=_units(Unit.FLOAT)),
         Kind.VMOV: Timing(latency=2, prudent=3, units=_units(Unit.FLOAT)),
+        # Measured: two registers at once never pair.
+        Kind.VMOV_PAIR: Timing(latency=2, prudent=3, units=_units(Unit.FLOAT), alone=True),
         Kind.BRANCH: Timing(units=_units(Unit.BRANCH)),
     }
 )
@@ -152,42 +167,45 @@ CORTEX_M7 = Core(
     name="cortex-m7",
     width=2,
     timings=_M7_TIMINGS,
-    source="LLVM ARMScheduleM7.td, GCC cortex-m7.md, reverse-engineering notes; not measured on a board",
+    source="LLVM ARMScheduleM7.td, GCC cortex-m7.md, measurements published by others; not measured by us",
 )
 
 
-def _single_issue(*, load: int, multiply: int, float_latency: int) -> Mapping[Kind, Timing]:
+def _single_issue() -> Mapping[Kind, Timing]:
     """The table of a core that issues one instruction a cycle and interlocks on results."""
     special = {
-        Kind.MAC: Timing(latency=multiply, prudent=multiply, forwards=multiply - 1),
-        Kind.MAC_LONG: Timing(latency=multiply, prudent=multiply),
-        Kind.LOAD: Timing(latency=load, prudent=load),
-        Kind.LOAD_NARROW: Timing(latency=load, prudent=load),
-        Kind.LOAD_PAIR: Timing(latency=load, prudent=load, occupies=2),
-        Kind.STORE_PAIR: Timing(occupies=2),
-        Kind.VFP: Timing(latency=float_latency, prudent=float_latency),
-        # A taken branch refills the three-stage pipeline.
+        # LLVM: SMMLA and SMMUL two cycles, other multiplications one.
+        Kind.MAC: Timing(prudent=2),
+        Kind.LOAD: Timing(latency=2, prudent=2),
+        Kind.LOAD_NARROW: Timing(latency=2, prudent=2),
+        # Vendors' tables: one cycle and one for each register.
+        Kind.LOAD_PAIR: Timing(latency=2, prudent=2, occupies=3),
+        Kind.STORE_PAIR: Timing(occupies=3),
+        Kind.VFP: Timing(prudent=2),
+        Kind.VMOV_PAIR: Timing(occupies=2),
+        # A taken branch refills the pipeline: one to three cycles more.
         Kind.BRANCH: Timing(occupies=2),
     }
     return MappingProxyType({kind: special.get(kind, Timing()) for kind in Kind})
 
 
-# Cortex-M4 Technical Reference Manual, instruction timings: all DSP and multiply operations one cycle, LDR two
-# cycles of which the second overlaps a following load or independent operation, LDRD 1 + N, float arithmetic one
-# cycle and one more where the next instruction uses the result.
+# The instruction table of the Cortex-M4 (in Arm's manual and repeated in those of vendors, such as TI SWCU192: all
+# multiplications and DSP operations one cycle, LDR two of which the second overlaps a following load) and LLVM's
+# ARMScheduleM4.td, which agree but for SMMLA.
 CORTEX_M4 = Core(
     name="cortex-m4",
     width=1,
-    timings=_single_issue(load=2, multiply=1, float_latency=2),
-    source="Cortex-M4 Technical Reference Manual, tables of instruction timings",
+    timings=_single_issue(),
+    source="instruction table of the Cortex-M4 in Arm's and vendors' manuals, LLVM ARMScheduleM4.td",
 )
 
-# LLVM models the Cortex-M33 with the M4's scheduling model plus a load latency of 2; Arm publishes no table.
+# LLVM schedules the Cortex-M33 by the Cortex-M4's model; Arm publishes no table. Its limited dual issue of 16-bit
+# instructions is not modeled.
 CORTEX_M33 = Core(
     name="cortex-m33",
     width=1,
-    timings=_single_issue(load=2, multiply=2, float_latency=3),
-    source="LLVM ARMScheduleM4.td as used for cortex-m33; multiplier and float latencies from public measurements",
+    timings=_single_issue(),
+    source="LLVM, which schedules it as a Cortex-M4; no table is published",
 )
 
 CORES: Mapping[str, Core] = MappingProxyType({core.name: core for core in (CORTEX_M7, CORTEX_M4, CORTEX_M33)})

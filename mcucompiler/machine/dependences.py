@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 
 from mcucompiler.machine.core import Core
-from mcucompiler.machine.program import LiveOut, Operation, Program
+from mcucompiler.machine.program import Live, Operation, Program
 
 Edge = tuple[int, int, int]
 """(other operation, latency, prudent latency)"""
@@ -76,7 +76,7 @@ class _Legalizer:
             start = entering.get(live.name, live.value)
             late = start != live.value and any(use > defined.get(live.value, -1) for use in uses.get(start, ()))
             if live.value in taken or foreign or late:
-                self.outs[position] = LiveOut(self.copy(live.value), live.name, live.register)
+                self.outs[position] = Live(self.copy(live.value), live.name, live.register)
             taken.add(self.outs[position].value)
 
 
@@ -138,15 +138,13 @@ class _EdgeBuilder:
 
     def memory(self) -> None:
         accesses = [index for index, operation in enumerate(self.program.operations) if operation.code.access]
-        stores = [index for index in accesses if self._stores(index)]
-        for store in stores:
+        for store in filter(self._stores, accesses):
             for other in accesses:
-                if other == store or (other < store and self._stores(other) and other not in stores):
+                seen = other <= store and self._stores(other)
+                if seen or not self._conflict(store, other):
                     continue
-                if self._conflict(store, other):
-                    first, second = min(store, other), max(store, other)
-                    wait = 1 if self._stores(first) and not self._stores(second) else 0
-                    self.add(first, second, wait, wait)
+                wait = 1 if store < other and not self._stores(other) else 0
+                self.add(min(store, other), max(store, other), wait, wait)
 
     def _stores(self, index: int) -> bool:
         access = self.program.operations[index].code.access

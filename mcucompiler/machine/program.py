@@ -38,29 +38,14 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
-class LiveIn:
-    """A value that is in a register when the block starts.
+class Live:
+    """A value that is in a register when the block starts, or when it ends.
 
     Attributes:
         value: the value.
-        name: what callers call it.
+        name: what callers call it. A name at the start and at the end is the same register at both: such a block
+            can be repeated.
         register: where it must be, or "" for any.
-    """
-
-    value: int
-    name: str
-    register: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class LiveOut:
-    """A value that is in a register when the block ends.
-
-    Attributes:
-        value: the value.
-        name: what callers call it.
-        register: where it must be, or "" for any. With the name of a live-in, both are the same register: the
-            block can then be repeated.
     """
 
     value: int
@@ -84,8 +69,8 @@ class Program:
     name: str
     classes: str
     operations: tuple[Operation, ...]
-    live_ins: tuple[LiveIn, ...]
-    live_outs: tuple[LiveOut, ...]
+    live_ins: tuple[Live, ...]
+    live_outs: tuple[Live, ...]
     overlapping: frozenset[tuple[str, str]] = frozenset()
 
     @cached_property

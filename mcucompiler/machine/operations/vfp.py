@@ -16,7 +16,7 @@ def _moves() -> Iterator[Opcode]:
     yield simple("vmov.ss", Kind.VMOV, "s", lambda a: a, results="s", mnemonic="vmov.f32")
     yield Opcode(
         name="vmov.ssrr",
-        kind=Kind.VMOV,
+        kind=Kind.VMOV_PAIR,
         results="ss",
         operands="rr",
         text="vmov {d0}, {d1}, {u0}, {u1}",
@@ -25,7 +25,7 @@ def _moves() -> Iterator[Opcode]:
     )
     yield Opcode(
         name="vmov.rrss",
-        kind=Kind.VMOV,
+        kind=Kind.VMOV_PAIR,
         results="rr",
         operands="ss",
         text="vmov {d0}, {d1}, {u0}, {u1}",
