@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``bench``: instructions of a run, as a whole and by step."""
+"""``bench``: instructions or cycles of a run, as a whole and by step."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import RenderableType
@@ -26,15 +27,17 @@ def bench(manifest: Manifest, runner: BenchRunner) -> BenchResult:
 
 
 def bench_json(manifest: Manifest, result: BenchResult, on: str) -> dict[str, Any]:
-    """The figures for ``--json``."""
+    """The figures for ``--json``; the keys name the unit, instructions or cycles."""
+    unit = result.unit
     return {
         "name": manifest.name,
         "on": on,
-        "instructions": result.instructions,
+        unit: result.instructions,
         "resolution": result.resolution,
         "macs": manifest.macs,
-        "instructions_per_mac": _per_mac(result.instructions, manifest.macs),
+        f"{unit}_per_mac": _per_mac(result.instructions, manifest.macs),
         "stack_bytes": result.stack_bytes,
+        **_device_json(result),
         "steps": [
             {
                 "index": count.index,
@@ -42,8 +45,8 @@ def bench_json(manifest: Manifest, result: BenchResult, on: str) -> dict[str, An
                 "onnx_nodes": list(step.onnx_nodes),
                 "kernel": step.kernel,
                 "macs": step.macs,
-                "instructions": count.instructions,
-                "instructions_per_mac": _per_mac(count.instructions, step.macs),
+                unit: count.instructions,
+                f"{unit}_per_mac": _per_mac(count.instructions, step.macs),
             }
             for step, count in zip(manifest.steps, result.steps, strict=True)
         ],
@@ -68,15 +71,36 @@ def bench_report(manifest: Manifest, result: BenchResult, on: str) -> Iterator[R
                 "" if per_mac is None else f"{per_mac:.3f}",
             )
         )
-    columns = (">step", "operator", "ONNX nodes", "kernel", ">MACs", ">instructions", ">share", ">per MAC")
-    yield table(f"Instructions on {on}", columns, rows)
+    unit = result.unit
+    columns = (">step", "operator", "ONNX nodes", "kernel", ">MACs", f">{unit}", ">share", ">per MAC")
+    yield table(f"{unit.capitalize()} on {on}", columns, rows)
     per_mac = _per_mac(result.instructions, manifest.macs)
     yield (
-        f"whole run: {result.instructions:,} instructions, {manifest.macs:,} multiply-accumulates"
-        + ("" if per_mac is None else f", {per_mac:.3f} instructions each")
+        f"whole run: {result.instructions:,} {unit}, {manifest.macs:,} multiply-accumulates"
+        + ("" if per_mac is None else f", {per_mac:.3f} {unit} each")
         + ("" if result.stack_bytes is None else f"; {result.stack_bytes:,} bytes of stack")
     )
-    yield f"Counts are exact to {result.resolution} instructions; the emulator has no clock, so they are not cycles."
+    yield _note(result)
+
+
+def _note(result: BenchResult) -> str:
+    if result.device is None:
+        return (
+            f"Counts are exact to {result.resolution} instructions; the emulator has no clock, so they are not cycles."
+        )
+    least, most = min(result.repeats), max(result.repeats)
+    milliseconds = 1000 * result.instructions / result.device.cycles_hz
+    text = (
+        f"Mean of {len(result.repeats)} runs, {least:,} to {most:,} cycles; {milliseconds:.4f} ms at "
+        f"{result.device.cycles_hz / 1e6:g} MHz."
+    )
+    return text + (" The device is emulated: durations say nothing about the board." if result.device.emulated else "")
+
+
+def _device_json(result: BenchResult) -> dict[str, Any]:
+    if result.device is None:
+        return {}
+    return {"repeats": list(result.repeats), "device": asdict(result.device)}
 
 
 def _per_mac(instructions: int, macs: int) -> float | None:

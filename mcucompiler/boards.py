@@ -9,13 +9,18 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from mcucompiler.board_parts import DEFAULT_BAUD, SOCS, Flash, Serial, read_flash, read_serial
+from mcucompiler.clock_tree import RULES, ClockTree, read_clock
 from mcucompiler.errors import BoardError
 from mcucompiler.fields import Fields
 from mcucompiler.lower.types import Cpu
 from mcucompiler.resources import boards_dir
 
 CONTENTS = ("vectors", "text", "rodata", "weights", "data", "stack", "arena")
-"""What a region may hold: the vector table, code, constants, weights, static data, stack and the network's arena."""
+"""What some region must hold: vector table, code, constants, weights, static data, stack and the network's arena."""
+
+OPTIONAL_CONTENTS = ("kernels",)
+"""What may have a region of its own: the network's kernels, which start-up copies there; else they are code as any."""
 
 REGION_KINDS = ("ram", "flash", "itcm", "dtcm", "sram", "external")
 RUNTIME_DATA_BYTES = 4096
@@ -67,12 +72,14 @@ class Qemu:
     Attributes:
         machine: as in ``qemu-system-arm -M``.
         icount_shift: as in ``-icount shift=N``: an instruction takes 2**N ns of virtual time.
-        timer_hz: clock of the timer that the harness reads.
+        timer_hz: clock of the timer that stands in for the core's cycle counter.
+        console_serial: which of ``-serial`` is the console.
     """
 
     machine: str
     icount_shift: int
     timer_hz: int
+    console_serial: int
 
     @property
     def instructions_per_tick(self) -> float:
@@ -93,7 +100,12 @@ class Board:
         regions: memory, fastest first among those that may hold the same; () for the host.
         stack_bytes: main stack of the firmware.
         startup: stem of the start-up file in the runtime; "" for the host.
-        console: how the firmware talks: "semihosting" or "stdio".
+        soc: family, of SOCS; "" for the host.
+        console: how the firmware that ``build`` makes talks: "semihosting" (through emulator or debugger), "serial",
+            or "stdio" (the host).
+        clock: from the oscillator to the buses, where there is a choice.
+        serial: the serial port of the console, where there is one.
+        flash: how firmware gets onto it, where it is a thing.
         qemu: how it is emulated, where it can be.
     """
 
@@ -105,13 +117,22 @@ class Board:
     regions: tuple[Region, ...]
     stack_bytes: int
     startup: str
+    soc: str
     console: str
+    clock: ClockTree | None
+    serial: Serial | None
+    flash: Flash | None
     qemu: Qemu | None
 
     @property
     def is_host(self) -> bool:
         """Whether programs for it run on this machine."""
         return self.cpu.name == "host"
+
+    @property
+    def console_baud(self) -> int:
+        """Speed of the console's serial port."""
+        return self.serial.baud if self.serial else DEFAULT_BAUD
 
     @property
     def ram_bytes(self) -> int | None:
@@ -167,29 +188,47 @@ def load_board(name_or_path: str) -> Board:
 
 
 def _board(fields: Fields) -> Board:
-    fields.only(
-        "name", "description", "clock_hz", "stack_bytes", "startup", "console", "cpu", "caches", "regions", "qemu"
-    )
+    tables = ("cpu", "caches", "regions", "clock", "serial", "flash", "qemu")
+    fields.only("name", "description", "clock_hz", "stack_bytes", "startup", "soc", "console", *tables)
     name = fields.get("name", str)
     if not _NAME.fullmatch(name):
         raise fields.fail("name", f"is {name!r}; lower-case letters, digits, '-' and '_' are allowed")
     cpu = _cpu(fields.table("cpu"))
     is_host = cpu.name == "host"
+    soc = "" if is_host else fields.choice("soc", SOCS)
+    clock_hz = fields.natural("clock_hz", 0)
+    regions = tuple(_region(region) for region in fields.tables("regions", () if is_host else ({},)))
+    flash_regions = tuple((region.origin, region.end) for region in regions if region.kind == "flash")
     board = Board(
         name=name,
         description=fields.get("description", str),
         cpu=cpu,
-        clock_hz=fields.natural("clock_hz", 0),
+        clock_hz=clock_hz,
         caches=_caches(fields.table("caches", {})),
-        regions=tuple(_region(region) for region in fields.tables("regions", () if is_host else ({},))),
+        regions=regions,
         stack_bytes=fields.size("stack_bytes", 0) if is_host else fields.size("stack_bytes"),
         startup="" if is_host else fields.choice("startup", ("cortex_m",)),
-        console=fields.choice("console", ("semihosting", "stdio")),
+        soc=soc,
+        console=fields.choice("console", ("semihosting", "serial", "stdio")),
+        clock=read_clock(fields.table("clock"), soc, clock_hz) if soc in RULES else None,
+        serial=None if is_host else read_serial(fields.table("serial"), soc),
+        flash=read_flash(fields.table("flash"), flash_regions) if "flash" in fields.values else None,
         qemu=_qemu(fields.table("qemu")) if "qemu" in fields.values else None,
     )
-    if not is_host:
-        _check_regions(fields, board)
+    _check_kind(fields, board)
     return board
+
+
+def _check_kind(fields: Fields, board: Board) -> None:
+    """What must agree between keys."""
+    if board.console == "semihosting" and board.qemu is None:
+        raise fields.fail("console", "is 'semihosting', which needs an emulator: a table 'qemu'")
+    if (board.console == "stdio") != board.is_host:
+        raise fields.fail("console", f"is {board.console!r}; 'stdio' is for the host, and the host has no other")
+    if "clock" in fields.values and board.clock is None:
+        raise fields.fail("clock", "is given, but this board has no clock to set")
+    if not board.is_host:
+        _check_regions(fields, board)
 
 
 def _cpu(fields: Fields) -> Cpu:
@@ -214,14 +253,19 @@ def _caches(fields: Fields) -> Caches:
 
 
 def _qemu(fields: Fields) -> Qemu:
-    fields.only("machine", "icount_shift", "timer_hz")
+    fields.only("machine", "icount_shift", "timer_hz", "console_serial")
     machine = fields.get("machine", str)
     if not _NAME.fullmatch(machine):
         raise fields.fail("machine", f"is {machine!r}; give it as in qemu-system-arm -M")
     timer_hz = fields.natural("timer_hz")
     if timer_hz == 0:
         raise fields.fail("timer_hz", "is 0; it must be positive")
-    return Qemu(machine=machine, icount_shift=fields.natural("icount_shift", 0), timer_hz=timer_hz)
+    return Qemu(
+        machine=machine,
+        icount_shift=fields.natural("icount_shift", 0),
+        timer_hz=timer_hz,
+        console_serial=fields.natural("console_serial", 0),
+    )
 
 
 def _region(fields: Fields) -> Region:
@@ -239,9 +283,10 @@ def _region(fields: Fields) -> Region:
         raise fields.fail("length", "is 0; a region has at least one byte")
     if region.end > _ADDRESS_SPACE:
         raise fields.fail("length", f"is {region.length}; the region ends beyond the 32-bit address space")
-    unknown = [content for content in region.holds if content not in CONTENTS]
+    known = (*CONTENTS, *OPTIONAL_CONTENTS)
+    unknown = [content for content in region.holds if content not in known]
     if unknown:
-        raise fields.fail("holds", f"names {unknown[0]!r}; a region may hold {', '.join(CONTENTS)}")
+        raise fields.fail("holds", f"names {unknown[0]!r}; a region may hold {', '.join(known)}")
     return region
 
 

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from mcucompiler import __version__
-from mcucompiler.commands import bench, boards, build, compile, ops, report, run, validate
+from mcucompiler.commands import bench, boards, build, compile, export, flash, ops, report, run, validate
 from mcucompiler.commands.session import Session
 from mcucompiler.errors import McuCompilerError, ToolError
 
@@ -26,6 +26,8 @@ _COMMANDS: dict[str, ModuleType] = {
     "run": run,
     "validate": validate,
     "bench": bench,
+    "flash": flash,
+    "export": export,
     "report": report,
     "boards": boards,
     "ops": ops,

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mcucompiler.boards import Board
+from mcucompiler.boards import CONTENTS, OPTIONAL_CONTENTS, Board
+from mcucompiler.build.harness import HOOK_FUNCTION
 from mcucompiler.build.program import Flavor, Program, build_program, is_weights
 from mcucompiler.build.size import Sizes, read_sections, total
 from mcucompiler.build.stack import StackBound, stack_bound
@@ -19,6 +20,8 @@ from mcucompiler.errors import DoesNotFitError, VerificationError
 from mcucompiler.manifest import Manifest, read_manifest
 
 BUILD_NAME = "build.json"
+RUNTIME_STACK_BYTES = 1024
+"""What the firmware needs of the stack beside the network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,22 +39,31 @@ class BuildResult:
     figures: Mapping[str, Any]
 
 
-def build_firmware(directory: Path, board: Board, *, compiler: str = "") -> BuildResult:
+def build_firmware(
+    directory: Path, board: Board, *, compiler: str = "", protocol: str = "", application: Path | None = None
+) -> BuildResult:
     """Build the network of a folder for a board and write ``build/<board>/build.json``.
 
     Args:
         directory: a folder that ``compile`` wrote.
         board: the target.
         compiler: a C compiler to take instead of the usual one.
+        protocol: what the firmware speaks, of PROTOCOLS; "" for what suits the board: frames on its serial port, or
+            files where an emulator serves them.
+        application: a C file that defines ``mc_main`` and takes the place of the firmware that speaks.
 
     Raises:
-        UsageError: the folder is not one that ``compile`` wrote, or is for another core.
+        UsageError: the folder is not one that ``compile`` wrote, or is for another core, or no such application.
         DoesNotFitError: code, weights, arena or stack exceed the board's memory.
         ToolError: the compiler is missing or fails, or the stack cannot be bounded.
         VerificationError: the network's stack is above its declared bound.
     """
     manifest = read_manifest(directory)
-    program = build_program(manifest, Flavor(board=board, compiler=compiler))
+    if not protocol:
+        protocol = "serial" if board.console == "serial" and application is None else "files"
+    program = build_program(
+        manifest, Flavor(board=board, compiler=compiler, protocol=protocol, application=application)
+    )
     bound = _stack(manifest, board, program)
     figures = _figures(manifest, board, program, bound)
     path = directory / "build" / board.name / BUILD_NAME
@@ -89,15 +101,17 @@ def _stack(manifest: Manifest, board: Board, program: Program) -> StackBound | N
     """The stack's bound on a board; on the host it says nothing about the declared one."""
     if board.is_host or not program.toolchain.call_graph:
         return None
-    bound = stack_bound([path.with_suffix(".ci") for path in program.objects], f"{manifest.name}_run")
+    graphs = [path.with_suffix(".ci") for path in program.objects]
+    bound = stack_bound(graphs, f"{manifest.name}_run", without=(HOOK_FUNCTION,))
     declared = manifest.memory.stack_bytes
     if bound.bytes > declared:
         chain = " -> ".join(f"{name} ({size})" for name, size in bound.chain)
         raise VerificationError(
             "stack", [f"{manifest.name}_run needs {bound.bytes} bytes, {declared} were declared: {chain}"]
         )
-    if bound.bytes > board.stack_bytes:
-        raise DoesNotFitError("stack", bound.bytes, board.stack_bytes, peak=f"{manifest.name}_run")
+    needed = bound.bytes + RUNTIME_STACK_BYTES
+    if needed > board.stack_bytes:
+        raise DoesNotFitError("stack", needed, board.stack_bytes, peak=f"{manifest.name}_run and what calls it")
     return bound
 
 
@@ -135,6 +149,7 @@ def _figures(manifest: Manifest, board: Board, program: Program, bound: StackBou
             "external_functions": list(bound.external) if bound else [],
         },
         "objects": objects,
+        "placement": _placement(board, program),
         "regions": _regions(board, program),
     }
 
@@ -148,15 +163,36 @@ def _bytes(sizes: Sizes) -> dict[str, int]:
     }
 
 
+def _placement(board: Board, program: Program) -> dict[str, dict[str, Any]]:
+    """Where the linker put what, by content; contents without a section of their own are left out."""
+    sections = {section.name: section for section in read_sections(program.path)} if board.regions else {}
+    placed = {}
+    for content in (*CONTENTS, *OPTIONAL_CONTENTS):
+        section = sections.get(f".{content}")
+        if section is not None:
+            region = next(region.name for region in board.regions if region.origin <= section.address < region.end)
+            placed[content] = {"region": region, "address": section.address, "bytes": section.size_bytes}
+    return placed
+
+
 def _regions(board: Board, program: Program) -> list[dict[str, Any]]:
-    """What the whole firmware, harness included, takes of each region."""
+    """What the whole firmware, harness included, takes of each region; what is copied elsewhere counts in both."""
     sections = read_sections(program.path) if board.regions else ()
-    return [
-        {
-            "name": region.name,
-            "used_bytes": sum(s.size_bytes for s in sections if region.origin <= s.address < region.end),
-            "length_bytes": region.length,
-            "sections": {s.name: s.size_bytes for s in sections if region.origin <= s.address < region.end},
+    figures = []
+    for region in board.regions:
+        there = {s.name: s.size_bytes for s in sections if region.origin <= s.address < region.end}
+        copied = {
+            s.name: s.size_bytes
+            for s in sections
+            if s.load_address != s.address and region.origin <= s.load_address < region.end
         }
-        for region in board.regions
-    ]
+        figures.append(
+            {
+                "name": region.name,
+                "used_bytes": sum(there.values()) + sum(copied.values()),
+                "length_bytes": region.length,
+                "sections": there,
+                "load_images": copied,
+            }
+        )
+    return figures

@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mcucompiler.manifest import Manifest
+from mcucompiler.ir.graph import ITEM_BYTES
+from mcucompiler.manifest import MANIFEST_NAME, Manifest
 
 CONFIG_NAME = "harness_config.h"
 HOOK_NAME = "harness_hook.h"
+HOOK_FUNCTION = "mc_harness_step"
 FENCE_BYTES = 64
+DIGEST_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,37 +26,63 @@ class Segment:
         step: index of the step.
         output: index of the step's output.
         offset: bytes from the arena's start.
-        bytes: how many.
+        bytes: how many, from the first to one past the last.
+        rows: rows that hold elements of the tensor, others' bytes may lie between them.
+        row_bytes: bytes of a row.
+        stride_bytes: from the start of a row to that of the next.
     """
 
     step: int
     output: int
     offset: int
     bytes: int
+    rows: int
+    row_bytes: int
+    stride_bytes: int
 
 
 def segments(manifest: Manifest) -> tuple[Segment, ...]:
     """What the harness dumps, in the order in which it does."""
     return tuple(
-        Segment(step=step.index, output=index, offset=tensor.offset, bytes=tensor.span_bytes)
+        Segment(
+            step=step.index,
+            output=index,
+            offset=tensor.offset,
+            bytes=tensor.span_bytes,
+            rows=tensor.rows,
+            row_bytes=tensor.row * ITEM_BYTES[tensor.dtype],
+            stride_bytes=tensor.stride * ITEM_BYTES[tensor.dtype],
+        )
         for step in manifest.steps
         for index, tensor in enumerate(step.outputs)
     )
 
 
-def write_headers(manifest: Manifest, folder: Path, *, timer_hz: int = 0) -> None:
+def program_digest(manifest: Manifest) -> bytes:
+    """SHA-256 over the generated files: tells programs of one model that were compiled differently apart.
+
+    Raises:
+        OSError: a file that the manifest names cannot be read.
+    """
+    total = hashlib.sha256()
+    for name in (MANIFEST_NAME, *manifest.sources, *manifest.headers):
+        total.update(hashlib.sha256((manifest.directory / name).read_bytes()).digest())
+    return total.digest()
+
+
+def write_headers(manifest: Manifest, folder: Path, *, board: str = "") -> None:
     """Write both headers.
 
     Args:
         manifest: of the network.
         folder: where to.
-        timer_hz: clock of the emulated board's timer.
+        board: name of the board.
     """
-    (folder / CONFIG_NAME).write_text(_config(manifest, timer_hz), encoding="ascii")
+    (folder / CONFIG_NAME).write_text(_config(manifest, board), encoding="ascii")
     (folder / HOOK_NAME).write_text(_hook(manifest), encoding="ascii")
 
 
-def _config(manifest: Manifest, timer_hz: int) -> str:
+def _config(manifest: Manifest, board: str) -> str:
     name, prefix = manifest.name, manifest.prefix
     dumps = segments(manifest)
     lines = [
@@ -77,12 +108,22 @@ def _config(manifest: Manifest, timer_hz: int) -> str:
         f"#define MC_OUTPUT_COUNT {len(manifest.outputs)}u",
         f"#define MC_STEP_COUNT {len(manifest.steps)}u",
         f"#define MC_SEGMENT_COUNT {len(dumps)}u",
-        f"#define MC_TIMER_HZ {timer_hz}u",
         "",
-        "typedef struct { uint32_t step, offset, bytes; } mc_segment_t;",
+        "/* Who this is, for whoever is at the other end of a console. */",
+        f'#define MC_BOARD_NAME "{board}"',
+        f'#define MC_NETWORK_NAME "{name}"',
+        f'#define MC_COMPILER_VERSION "{_plain(manifest.compiler_version)}"',
+        f"#define MC_MODEL_DIGEST {_octets(model_digest(manifest))}",
+        f"#define MC_PROGRAM_DIGEST {_octets(program_digest(manifest))}",
+        "",
+        "typedef struct { uint32_t step, offset, bytes, rows, row_bytes, stride_bytes; } mc_segment_t;",
         "static const mc_segment_t mc_segments[MC_SEGMENT_COUNT + 1u] = {",
-        *(f"    {{ {dump.step}u, {dump.offset}u, {dump.bytes}u }}," for dump in dumps),
-        "    { 0u, 0u, 0u },",
+        *(
+            f"    {{ {dump.step}u, {dump.offset}u, {dump.bytes}u, "
+            f"{dump.rows}u, {dump.row_bytes}u, {dump.stride_bytes}u }},"
+            for dump in dumps
+        ),
+        "    { 0u, 0u, 0u, 0u, 0u, 0u },",
         "};",
         f"static const uint32_t mc_input_bytes[] = {{ {_sizes(manifest, 'inputs')} }};",
         f"static const uint32_t mc_output_bytes[] = {{ {_sizes(manifest, 'outputs')} }};",
@@ -99,6 +140,24 @@ def _config(manifest: Manifest, timer_hz: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+def model_digest(manifest: Manifest) -> bytes:
+    """The manifest's digest of the model; where it is not one, a digest of what it says instead."""
+    try:
+        digest = bytes.fromhex(manifest.model_sha256)
+    except ValueError:
+        digest = b""
+    return digest if len(digest) == DIGEST_BYTES else hashlib.sha256(manifest.model_sha256.encode()).digest()
+
+
+def _octets(data: bytes) -> str:
+    return "{ " + ", ".join(f"0x{byte:02x}" for byte in data) + " }"
+
+
+def _plain(text: str) -> str:
+    """What may stand in a C string."""
+    return re.sub(r"[^A-Za-z0-9 .+_-]", "_", text)
+
+
 def _sizes(manifest: Manifest, which: str) -> str:
     tensors = manifest.inputs if which == "inputs" else manifest.outputs
     return ", ".join(f"{tensor.bytes}u" for tensor in tensors) or "0u"
@@ -112,6 +171,6 @@ def _hook(manifest: Manifest) -> str:
     return (
         f"/* Included before the sources of '{manifest.name}' when they are built for profiling. */\n"
         "#include <stdint.h>\n"
-        "void mc_harness_step(uint32_t index);\n"
-        f"#define {manifest.prefix}_STEP_HOOK(index) mc_harness_step((uint32_t)(index))\n"
+        f"void {HOOK_FUNCTION}(uint32_t index);\n"
+        f"#define {manifest.prefix}_STEP_HOOK(index) {HOOK_FUNCTION}((uint32_t)(index))\n"
     )

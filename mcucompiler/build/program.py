@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcucompiler.boards import Board, Region
+from mcucompiler.build.board_header import write_board_header
 from mcucompiler.build.folder import digest, make_folder
 from mcucompiler.build.harness import HOOK_NAME, write_headers
+from mcucompiler.build.mlperf import write_mlperf_header
+from mcucompiler.build.placement import linker_script, place_contents, place_kernels
+from mcucompiler.build.size import read_sections, total
 from mcucompiler.build.toolchain import (
     SANITIZE_FLAGS,
     STANDARD,
@@ -22,10 +26,20 @@ from mcucompiler.build.toolchain import (
     optimization_flags,
     run_tool,
 )
-from mcucompiler.emit.environment import environment
 from mcucompiler.errors import DoesNotFitError, ToolError, UsageError
 from mcucompiler.manifest import MANIFEST_NAME, Manifest
 from mcucompiler.resources import runtime_dir, templates_dir
+
+PROTOCOLS = ("files", "serial", "mlperf")
+"""What a program speaks: files of samples and results, frames on the console, or MLPerf Tiny's commands there."""
+
+_PROTOCOL_SOURCES = {
+    "files": ("harness/harness.c",),
+    "serial": ("protocol/frame.c", "protocol/serial.c", "protocol/serial_main.c"),
+    "mlperf": ("protocol/mlperf.c",),
+}
+KERNEL_SLACK_BYTES = 512
+"""What alignment and the linker's long branches may add to the kernels' code."""
 
 _OVERFLOW = re.compile(r"region `(?P<region>\w+)' overflowed by (?P<bytes>\d+) bytes")
 
@@ -39,17 +53,23 @@ class Flavor:
         hooks: whether the harness is called after each step.
         sanitize: whether to build with the address and undefined behavior sanitizers (host only).
         compiler: a compiler to take instead of the usual one.
+        protocol: what the program speaks, of PROTOCOLS.
+        application: a C file of the user's that defines ``mc_main`` and takes the place of all that speak.
     """
 
     board: Board
     hooks: bool = False
     sanitize: bool = False
     compiler: str = ""
+    protocol: str = "files"
+    application: Path | None = None
 
     @property
     def label(self) -> str:
         """Name of the folder it is built in."""
-        parts = ("profile" if self.hooks else "program", *(["sanitized"] if self.sanitize else []), self.compiler)
+        kind = self.protocol if self.protocol != "files" else "profile" if self.hooks else "program"
+        kind = "application" if self.application else kind
+        parts = (kind, *(["sanitized"] if self.sanitize else []), self.compiler)
         return "-".join(re.sub(r"[^A-Za-z0-9]+", "_", part) for part in parts if part)
 
 
@@ -81,18 +101,23 @@ def build_program(manifest: Manifest, flavor: Flavor) -> Program:
         ToolError: the compiler is missing or fails.
     """
     _check(manifest, flavor.board)
+    if flavor.protocol != "files" and flavor.board.serial is None:
+        raise UsageError(f"board {flavor.board.name!r} has no serial port to speak {flavor.protocol!r} on")
     toolchain = find_toolchain(flavor.board.cpu, compiler=flavor.compiler)
     flags = (STANDARD, *optimization_flags(manifest.cflags), "-ffunction-sections", "-fdata-sections")
     flags += SANITIZE_FLAGS if flavor.sanitize else ()
-    place = _placement(manifest, flavor.board)
+    place = place_contents(manifest, flavor.board)
     key = digest(
         (toolchain.compiler, toolchain.version, *toolchain.target_flags, *flags, flavor.label, repr(flavor.board)),
-        (*_network_files(manifest), *_runtime_files(), templates_dir() / "linker.ld.j2"),
+        (*_network_files(manifest), *_runtime_files(), templates_dir() / "linker.ld.j2", *_application(flavor)),
     )
     target = manifest.directory / "build" / flavor.board.name / flavor.label
 
     def fill(folder: Path) -> None:
-        write_headers(manifest, folder, timer_hz=flavor.board.qemu.timer_hz if flavor.board.qemu else 0)
+        write_headers(manifest, folder, board=flavor.board.name)
+        write_board_header(flavor.board, folder)
+        if flavor.protocol == "mlperf":
+            write_mlperf_header(manifest, folder)
         objects = _compile(manifest, flavor, toolchain, flags, folder)
         _link(manifest, flavor, toolchain, objects, place, folder)
 
@@ -121,38 +146,20 @@ def _check(manifest: Manifest, board: Board) -> None:
         )
 
 
-def _placement(manifest: Manifest, board: Board) -> dict[str, Region]:
-    """A region for each kind of content: the first that may hold it, and where its size is known, has the room."""
-    if board.is_host:
-        return {}
-    wanted = {"arena": manifest.memory.arena_bytes, "weights": manifest.memory.weights_bytes}
-    place: dict[str, Region] = {}
-    for content in ("vectors", "text", "rodata", "data", "stack", "weights", "arena"):
-        needed = wanted.get(content, 0)
-        candidates = board.holding(content)
-        taken = {region.name: board.stack_bytes if place.get("stack") is region else 0 for region in candidates}
-        fitting = [region for region in candidates if region.length - taken[region.name] >= needed]
-        if not fitting:
-            available = max(region.length - taken[region.name] for region in candidates)
-            raise DoesNotFitError(
-                "RAM" if content == "arena" else "flash",
-                needed,
-                available,
-                peak=f"the {content} of {manifest.name!r} on board {board.name!r}",
-                alternative=f"compile with --ram-limit {available}, or choose a larger board"
-                if content == "arena"
-                else "choose a board with more memory for weights",
-            )
-        place[content] = fitting[0]
-    return place
-
-
 def _network_files(manifest: Manifest) -> list[Path]:
     return [manifest.directory / name for name in (MANIFEST_NAME, *manifest.sources, *manifest.headers)]
 
 
 def _runtime_files() -> list[Path]:
-    return sorted(path for path in runtime_dir().glob("*/*.[ch]") if path.parent.name in ("harness", "startup"))
+    return sorted(runtime_dir().glob("*/*.[ch]"))
+
+
+def _application(flavor: Flavor) -> tuple[Path, ...]:
+    if flavor.application is None:
+        return ()
+    if not flavor.application.is_file():
+        raise UsageError(f"application {str(flavor.application)!r} is not a file")
+    return (flavor.application.resolve(),)
 
 
 def _program_name(board: Board) -> str:
@@ -169,7 +176,7 @@ def _compile(
     runtime = runtime_dir()
     base = [toolchain.compiler, *toolchain.target_flags, *flags]
     usage = ["-fstack-usage", "-fcallgraph-info=su"] if toolchain.call_graph else []
-    hook = ["-include", str(folder / HOOK_NAME)] if flavor.hooks else []
+    hook = ["-include", str(folder / HOOK_NAME)] if flavor.hooks or flavor.protocol == "serial" else []
     commands: list[list[str]] = []
     objects: list[Path] = []
     for kind in ("network", "runtime"):
@@ -178,13 +185,10 @@ def _compile(
         target = folder / "network" / _object_name(source)
         commands.append([*base, *usage, *hook, "-I.", "-c", source, "-o", str(target)])
         objects.append(target)
-    harness = ["harness.c", "platform_host.c" if flavor.board.is_host else "platform_semihosting.c"]
-    sources = [runtime / "harness" / name for name in harness]
-    if flavor.board.startup:
-        sources.append(runtime / "startup" / f"startup_{flavor.board.startup}.c")
-    include = [f"-I{folder}", f"-I{runtime / 'harness'}", "-I."]
+    sources = _runtime_sources(flavor)
+    include = [f"-I{folder}", *(f"-I{runtime / name}" for name in ("harness", "protocol", "include")), "-I."]
     for path in sources:
-        target = folder / "runtime" / f"{path.stem}.o"
+        target = folder / "runtime" / ("application.o" if path in _application(flavor) else f"{path.stem}.o")
         commands.append([*base, *WARNINGS, *include, "-c", str(path), "-o", str(target)])
         objects.append(target)
 
@@ -195,6 +199,22 @@ def _compile(
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         list(pool.map(compile_one, commands))
     return objects
+
+
+def _runtime_sources(flavor: Flavor) -> list[Path]:
+    """What is linked with the network, other than the C library."""
+    names: list[str] = []
+    if flavor.application is None:
+        names += ["harness/guard.c", *_PROTOCOL_SOURCES[flavor.protocol]]
+        if flavor.protocol == "files":
+            names.append("harness/platform_host.c" if flavor.board.is_host else "harness/platform_semihosting.c")
+    if flavor.board.startup:
+        names += [f"startup/startup_{flavor.board.startup}.c", "startup/fault_report.c"]
+    return [
+        *(runtime_dir() / name for name in names),
+        *(sorted((runtime_dir() / "soc").glob("*.c")) if flavor.board.soc else ()),
+        *_application(flavor),
+    ]
 
 
 def _link(
@@ -210,7 +230,7 @@ def _link(
         command += [*(SANITIZE_FLAGS if flavor.sanitize else ())]
     else:
         script = folder / "linker.ld"
-        script.write_text(_linker_script(manifest, flavor.board, place), encoding="ascii")
+        script.write_text(_script(manifest, flavor, place, folder), encoding="ascii")
         command += ["-nostartfiles", "-Wl,--gc-sections", f"-Wl,-Map={folder / 'firmware.map'}", "-T", str(script)]
     command += [*map(str, objects), "-lm", "-o", str(folder / _program_name(flavor.board))]
     try:
@@ -229,18 +249,25 @@ def _link(
         ) from error
 
 
-def _linker_script(manifest: Manifest, board: Board, place: dict[str, Region]) -> str:
-    weights = [f"*/network/{_object_name(source)}" for source in manifest.sources if is_weights(manifest, source)]
-    return (
-        environment()
-        .get_template("linker.ld.j2")
-        .render(
-            board=board,
-            place={content: region.name for content, region in place.items()},
-            weights=weights,
-            arena_bytes=manifest.memory.arena_bytes,
-        )
+def _script(manifest: Manifest, flavor: Flavor, place: dict[str, Region], folder: Path) -> str:
+    """The linker script; the kernels get a region of their own where the board has one that holds them."""
+    kernels = [_object_name(source) for source in manifest.sources if is_kernels(manifest, source)]
+    size = sum(total(read_sections(folder / "network" / name)).code for name in kernels)
+    region = place_kernels(flavor.board, size + KERNEL_SLACK_BYTES if size else 0)
+    weights = [_object_name(source) for source in manifest.sources if is_weights(manifest, source)]
+    return linker_script(
+        flavor.board,
+        place if region is None else {**place, "kernels": region},
+        weights=tuple(f"*/network/{name}" for name in weights),
+        kernels=tuple(f"*/network/{name}" for name in kernels),
+        arena_bytes=manifest.memory.arena_bytes,
+        needs_arena=flavor.application is None,
     )
+
+
+def is_kernels(manifest: Manifest, source: str) -> bool:
+    """Whether a source holds the network's kernels."""
+    return source == f"{manifest.name}_kernels.c"
 
 
 def is_weights(manifest: Manifest, source: str) -> bool:

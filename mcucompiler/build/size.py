@@ -23,12 +23,14 @@ class Section:
         kind: "code", "rodata", "data" (with initial values) or "bss".
         address: where it runs; 0 in object files.
         size_bytes: its size.
+        load_address: where the image of it lies that start-up copies; ``address`` where it is not copied.
     """
 
     name: str
     kind: str
     address: int
     size_bytes: int
+    load_address: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,22 @@ def _sections(elf: ELFFile) -> Iterator[Section]:
             kind = "bss"
         else:
             kind = "data" if flags & SH_FLAGS.SHF_WRITE else "rodata"
-        yield Section(name=section.name, kind=kind, address=section["sh_addr"], size_bytes=size)
+        address = section["sh_addr"]
+        yield Section(
+            name=section.name,
+            kind=kind,
+            address=address,
+            size_bytes=size,
+            load_address=_load_address(elf, address) if kind != "bss" else address,
+        )
+
+
+def _load_address(elf: ELFFile, address: int) -> int:
+    for segment in elf.iter_segments("PT_LOAD"):
+        offset = address - segment["p_vaddr"]
+        if 0 <= offset < segment["p_filesz"]:
+            return int(segment["p_paddr"] + offset)
+    return address
 
 
 def total(sections: tuple[Section, ...]) -> Sizes:

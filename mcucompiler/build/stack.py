@@ -8,7 +8,7 @@ calls. Functions of the same name in different files are told apart by their tit
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,18 +40,20 @@ class StackBound:
     external: tuple[str, ...]
 
 
-def stack_bound(files: Iterable[Path], root: str) -> StackBound:
+def stack_bound(files: Iterable[Path], root: str, *, without: Collection[str] = ()) -> StackBound:
     """The worst stack of ``root`` and all it calls.
 
     Args:
         files: the ``.ci`` files of all sources of the network.
         root: a function's name in C.
+        without: functions whose own stack and calls do not count: not the network's.
 
     Raises:
         ToolError: the graph has a cycle, an indirect call, a function with a frame of unknown
             size, or no such root: no bound can be given.
     """
     graph, frames = _read(files)
+    graph.remove_nodes_from([title for title in graph if _function(title) in without])
     starts = [title for title in frames if _function(title) == root]
     if len(starts) != 1:
         raise ToolError(f"the compiler's call graph has no function {root!r}; the stack cannot be bounded")

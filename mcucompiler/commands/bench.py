@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``bench``: instructions by step."""
+"""``bench``: instructions or cycles by step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import argparse
 from mcucompiler.commands.options import add_directory, add_json, add_machine
 from mcucompiler.commands.session import Session
 
-HELP = "count instructions, as a whole and by step"
+HELP = "count instructions, or cycles on a board, as a whole and by step"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace, session: Session) -> int:
     from mcucompiler.run import make_bench_runner
 
     manifest = read_manifest(args.directory)
-    runner = make_bench_runner(manifest, args.on, timeout_s=args.timeout)
+    runner = make_bench_runner(manifest, args.on, timeout_s=args.timeout, baud=args.baud)
     with session.progress() as progress:
         progress(f"measuring on {args.on}", 0, 0)
         result = bench(manifest, runner)

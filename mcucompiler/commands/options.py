@@ -9,6 +9,8 @@ from pathlib import Path
 from mcucompiler.fields import parse_size
 
 _DEFAULT_TIMEOUT_S = 120.0
+_DEFAULT_BAUD = 115200
+_SERIAL = "serial:"
 
 
 def size(text: str) -> int:
@@ -57,8 +59,28 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def add_machine(parser: argparse.ArgumentParser, choices: tuple[str, ...] = ("host", "qemu")) -> None:
-    """--on and --timeout, and --sanitize where the host is a choice."""
-    parser.add_argument("--on", required=True, choices=choices, help="machine to run on")
+    """--on, --timeout and --baud, and --sanitize where the host is a choice."""
+
+    def machine(text: str) -> str:
+        if text in choices or (text.startswith(_SERIAL) and text != _SERIAL):
+            return text
+        names = ", ".join(choices)
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {names}, and not serial:PORT (serial:/dev/ttyACM0)")
+
+    parser.add_argument(
+        "--on",
+        required=True,
+        type=machine,
+        metavar="|".join((*choices, "serial:PORT")),
+        help="machine to run on; PORT is a serial port with a flashed board, or a URL such as socket://127.0.0.1:5555",
+    )
+    parser.add_argument(
+        "--baud",
+        type=positive,
+        default=_DEFAULT_BAUD,
+        metavar="N",
+        help="bits per second of a serial port (default %(default)d)",
+    )
     parser.add_argument(
         "--timeout",
         type=seconds,

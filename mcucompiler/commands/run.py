@@ -46,7 +46,7 @@ def run(args: argparse.Namespace, session: Session) -> int:
     manifest = read_manifest(args.directory)
     arrays = load_npz(args.input) if args.input else seeded_samples(manifest, 1)[0]
     sample = encode_sample(manifest, arrays)
-    runner = make_runner(manifest, args.on, timeout_s=args.timeout, sanitize=args.sanitize)
+    runner = make_runner(manifest, args.on, timeout_s=args.timeout, sanitize=args.sanitize, baud=args.baud)
     with session.progress() as progress:
         progress(f"on {args.on}", 0, 0)
         result = runner.run([sample])[0]

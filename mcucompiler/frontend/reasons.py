@@ -37,8 +37,15 @@ _REASONS: Mapping[str, str] = {
 }
 
 
+_MADE_BY_ONNX_RUNTIME = (
+    "made by ONNX Runtime for the machine that it ran on; compile the model as it was before that optimization"
+)
+
+
 def why_unsupported(node: OnnxNode) -> str:
     """Why a node's operator cannot be compiled."""
+    if node.domain in ("com.microsoft.nchwc", "com.ms.internal.nhwc"):
+        return f"{node.kind}: {_MADE_BY_ONNX_RUNTIME}"
     return f"{node.kind}: {_REASONS.get(node.op_type, 'operator not supported')}"
 
 

@@ -24,6 +24,7 @@ from mcucompiler.ops.softmax import Softmax
 from mcucompiler.ops.transpose import Transpose
 
 _MOST_COMBINATIONS = 64
+_IMAGE_RANK = 4
 _POINTWISE = (Unary, FlipSign, Quantize, Dequantize, Cast)
 _BINARY = (Add, Sub, Mul, Div)
 _Order = Callable[[tuple[int, ...]], Layout]
@@ -92,14 +93,9 @@ class _Assignment:
     def run(self) -> LaidOut:
         for node in self.graph.nodes:
             self._place(node)
-        outputs = tuple(self._output(name) for name in self.graph.outputs)
-        boundary = {
-            onnx: outputs[self.graph.outputs.index(name)] if name in self.graph.outputs else name
-            for onnx, name in self.graph.float_boundary.items()
-        }
-        graph = self.graph.replace(outputs=outputs, float_boundary=boundary).with_nodes(
-            self.nodes, self.new_tensors.values()
-        )
+        for name in self.graph.outputs:
+            self._output(name)
+        graph = self.graph.with_nodes(self.nodes, self.new_tensors.values())
         return LaidOut(graph=graph, layouts=self.layouts, seen_as=self.seen_as, copied_bytes=self.copied_bytes)
 
     def _tensor(self, name: str) -> Tensor:
@@ -198,14 +194,22 @@ class _Assignment:
         self.layouts[node.outputs[0]] = _plainest(Layout(view=shape, perm=perm), shape)
         return node
 
-    def _output(self, name: str) -> str:
-        """Graph outputs lie in a permutation of their own axes."""
+    def _output(self, name: str) -> None:
+        """Graph outputs lie in a permutation of their own axes, images that must be copied in channels last.
+
+        The copy takes on the name that the caller knows.
+        """
         tensor = self._tensor(name)
         layout = self.layouts[name].permutation_of(tensor.shape)
         if layout is not None:
             self.layouts[name] = layout
-            return name
-        return self._copy(name, row_major(tensor.shape))
+            return
+        inner = unique_name(f"{name}_ordered", self.names)
+        self.names.add(inner)
+        self.new_tensors[inner] = tensor.replace(name=inner)
+        self.layouts[inner] = self.layouts[name]
+        self.nodes = [_renamed(node, name, inner) for node in self.nodes]
+        self._add_copy(inner, name, (channels_last if len(tensor.shape) == _IMAGE_RANK else row_major)(tensor.shape))
 
     def _require(self, node: Node, index: int, wanted: Layout) -> Node:
         name = node.inputs[index]
@@ -220,18 +224,30 @@ class _Assignment:
 
     def _copy(self, name: str, wanted: Layout) -> str:
         if (name, wanted) not in self.copies:
-            tensor = self._tensor(name)
             copy = unique_name(f"{name}_reordered", self.names)
-            node_name = unique_name(f"{name}_reorder", self.names | {copy})
-            self.names |= {copy, node_name}
-            self.new_tensors[copy] = tensor.replace(name=copy)
-            self.layouts[copy] = wanted
-            self.nodes.append(
-                Node(name=node_name, op=Reshape(shape=tensor.shape), inputs=(name,), outputs=(copy,), sources=())
-            )
+            self.names.add(copy)
+            self.new_tensors[copy] = self._tensor(name).replace(name=copy)
+            self._add_copy(name, copy, wanted)
             self.copies[name, wanted] = copy
-            self.copied_bytes += tensor.size_bytes
         return self.copies[name, wanted]
+
+    def _add_copy(self, source: str, target: str, wanted: Layout) -> None:
+        tensor = self._tensor(source)
+        node = unique_name(f"{source}_reorder", self.names)
+        self.names.add(node)
+        self.nodes.append(
+            Node(name=node, op=Reshape(shape=tensor.shape), inputs=(source,), outputs=(target,), sources=())
+        )
+        self.layouts[target] = wanted
+        self.copied_bytes += tensor.size_bytes
+
+
+def _renamed(node: Node, old: str, new: str) -> Node:
+    """A node that reads and writes another tensor in place of ``old``."""
+    return node.replace(
+        inputs=tuple(new if name == old else name for name in node.inputs),
+        outputs=tuple(new if name == old else name for name in node.outputs),
+    )
 
 
 def _plainest(layout: Layout, shape: tuple[int, ...]) -> Layout:

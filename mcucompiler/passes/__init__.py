@@ -20,6 +20,7 @@ from mcucompiler.passes.fuse_pads import fuse_pads
 from mcucompiler.passes.hoist_quantize import hoist_quantize
 from mcucompiler.passes.make_signed import make_signed
 from mcucompiler.passes.merge_lookups import merge_lookups
+from mcucompiler.passes.scale_weights import scale_weights
 from mcucompiler.passes.simplify import simplify
 from mcucompiler.passes.sink_dequantize import sink_dequantize
 from mcucompiler.passes.subexpressions import share_subexpressions
@@ -37,6 +38,7 @@ PIPELINE: tuple[Pass, ...] = (
     fold_constants,  # what moved to constants
     share_subexpressions,
     leave_quantization_to_caller,
+    scale_weights,
     add_to_bias,
     fuse_quantized,  # the integer programs
     fold_islands,  # what has none of its own but is a function of 8 bits

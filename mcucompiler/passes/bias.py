@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the bias of a convolution or matrix product an int32 constant in units of its accumulator."""
+"""Constants behind a convolution or matrix product; its bias as int32 in units of its accumulator."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from mcucompiler.ir.graph import INTEGER_RANGES, Array, Tensor
-from mcucompiler.ops import Conv, ConvTranspose, Gemm, Operator
+from mcucompiler.ir.graph import INTEGER_RANGES, Array, Node, Tensor
+from mcucompiler.ops import Conv, ConvTranspose, Dequantize, Gemm, Operator, Quantize
+from mcucompiler.passes.edit import Edit
 
 #: Scales of the same product computed in other orders of float32 operations agree at least this well.
 _SAME_SCALE = 1e-5
@@ -20,6 +21,48 @@ def takes_bias(op: Operator) -> bool:
 def channels(op: Operator, weights: Tensor) -> int:
     """Number of output channels."""
     return weights.shape[1] * op.groups if isinstance(op, ConvTranspose) else weights.shape[0]
+
+
+def becomes_integer(edit: Edit, product: Node, last: Node) -> bool:
+    """Whether a convolution or matrix product, and what follows up to ``last``, stand between Dequantize and Quantize.
+
+    There the integer program follows, in which constants behind the product may be part of it; elsewhere float32
+    arithmetic keeps its roundings.
+    """
+    operands = [edit.producer(name) for name in product.inputs[:2]]
+    return (
+        last.outputs[0] not in edit.outputs
+        and all(isinstance(reader.op, Quantize) for reader in edit.users(last.outputs[0]))
+        and all(operand is not None and isinstance(operand.op, Dequantize) for operand in operands)
+    )
+
+
+def real_constant(edit: Edit, name: str) -> Array | None:
+    """The real values of a float constant in float64, dequantised or not; None where there is no such constant."""
+    producer = edit.producer(name)
+    source = edit.tensor(name if producer is None else producer.inputs[0])
+    if source.data is None or (producer is not None and not isinstance(producer.op, Dequantize)):
+        return None
+    if producer is None:
+        return source.data.astype(np.float64) if source.dtype == "float32" else None
+    (value,) = producer.op.reference((source,), (edit.tensor(name),), (source.data,))
+    return value.astype(np.float64)
+
+
+def channel_constant(edit: Edit, name: str, product: Node) -> Array | None:
+    """A constant operand behind a product as one value for each of its output channels, in float64.
+
+    None where it is no constant, or varies along other axes than the channels'.
+    """
+    value = real_constant(edit, name)
+    if value is None:
+        return None
+    rank, count = len(edit.out(product).shape), channels(product.op, edit.tensor(product.inputs[1]))
+    axis = rank - 1 if isinstance(product.op, Gemm) else 1
+    padded = (1,) * (rank - value.ndim) + value.shape
+    if any(dim != 1 and (a != axis or dim != count) for a, dim in enumerate(padded)):
+        return None
+    return np.broadcast_to(value.reshape(-1), (count,))
 
 
 def accumulator_scales(op: Operator, x: Tensor, weights: Tensor) -> Array:

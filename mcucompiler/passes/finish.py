@@ -13,7 +13,7 @@ from mcucompiler.ops import Dequantize, FlipSign, Quantize, Unary
 def check_finished(graph: Graph) -> None:
     """Refuses a graph that the pipeline has not brought to the form which ``lower`` relies on.
 
-    No Unary on quantised tensors, no quantised uint8 tensor inside the network but next to a FlipSign, and no Quantize
+    No Unary on quantised tensors, no quantised uint8 activation inside the network but next to a FlipSign, no Quantize
     of what was just dequantised: every Dequantize and Quantize is next to a float operator or at the graph's boundary.
 
     Raises:
@@ -25,7 +25,11 @@ def check_finished(graph: Graph) -> None:
         name for node in graph.nodes if isinstance(node.op, FlipSign) for name in (*node.inputs, *node.outputs)
     )
     inner = (tensor for name, tensor in graph.tensors.items() if name not in allowed)
-    causes += [f"tensor {t.name!r} is still uint8" for t in inner if t.dtype == "uint8" and t.quant is not None]
+    causes += [
+        f"tensor {t.name!r} is still uint8"
+        for t in inner
+        if t.dtype == "uint8" and t.is_quantized and not t.is_constant
+    ]
     if causes:
         raise VerificationError("passes", causes)
 

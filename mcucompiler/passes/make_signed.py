@@ -39,19 +39,21 @@ def make_signed(graph: Graph) -> Graph:
     output, except where a Lookup is there anyway, which reads or writes uint8 as well. Shifted tensors keep their
     names and say ``onnx_offset=128``.
 
-    Two operators work on the integers as they are, not on what they stand for: Cast, and Resize that truncates toward
-    zero. They stay uint8, between FlipSigns.
+    Some operators work on the integers as they are, not on what they stand for: Cast, Resize that truncates toward
+    zero, and those Add and Mul in which some pair of elements is rounded otherwise 128 lower, where float32 has other
+    neighbors. They stay uint8, between FlipSigns.
     """
     edit = Edit(graph)
     kept = _settled(graph)
+    on_bits = {node.name for node in graph.nodes if _works_on_bits(node.op) or _is_rounded_otherwise(graph, node)}
     for name in graph.inputs:
         if _is_unsigned(graph.tensors[name]):
-            _flip_input(edit, name)
+            _flip_input(edit, name, on_bits)
     for name in graph.outputs:
         if _is_unsigned(graph.tensors[name]) and name not in graph.inputs:
-            _flip_output(edit, name)
+            _flip_output(edit, name, on_bits)
     for node in edit.nodes:
-        if _works_on_bits(node.op):
+        if node.name in on_bits:
             kept |= _surround(edit, node, kept)
     names = {name for node in edit.nodes for name in (*node.inputs, *node.outputs) if name and name not in kept}
     shifted = {name for name in names if _is_unsigned(edit.tensor(name))}
@@ -73,17 +75,32 @@ def _works_on_bits(op: Operator) -> bool:
     return isinstance(op, Cast) or (isinstance(op, Resize) and op.truncate and op.mode == "linear")
 
 
-def _takes_unsigned(op: Operator) -> bool:
-    return isinstance(op, Lookup | FlipSign) or _works_on_bits(op)
+def _is_rounded_otherwise(graph: Graph, node: Node) -> bool:
+    """Whether a sum or product of uint8 tensors has a pair of elements with another result once all are int8."""
+    if not isinstance(node.op, Add | Mul):
+        return False
+    tensors = [graph.tensors[name] for name in (*node.inputs, *node.outputs)]
+    if not all(_is_unsigned(tensor) for tensor in tensors):
+        return False
+    pairs = np.divmod(np.arange(1 << 16), 1 << 8)
+    probes = [tensor.replace(name=f"probe{i}", shape=(1 << 16,), data=None) for i, tensor in enumerate(tensors)]
+    (unsigned,) = node.op.reference(probes[:2], probes[2:], [x.astype(np.uint8) for x in pairs])
+    op, probes = _shifted_operator(node.op), [_shifted(probe) for probe in probes]
+    (signed,) = op.reference(probes[:2], probes[2:], [(x - _SHIFT).astype(np.int8) for x in pairs])
+    return not np.array_equal(unsigned, signed.astype(np.int16) + _SHIFT)
+
+
+def _takes_unsigned(node: Node, on_bits: set[str]) -> bool:
+    return isinstance(node.op, Lookup | FlipSign) or node.name in on_bits
 
 
 def _is_unsigned(tensor: Tensor) -> bool:
     return tensor.dtype == "uint8" and tensor.quant is not None
 
 
-def _flip_input(edit: Edit, name: str) -> None:
+def _flip_input(edit: Edit, name: str, on_bits: set[str]) -> None:
     """Puts a FlipSign between a uint8 input and all readers but those that take uint8."""
-    readers = [node for node in edit.users(name) if not _takes_unsigned(node.op)]
+    readers = [node for node in edit.users(name) if not _takes_unsigned(node, on_bits)]
     if not readers:
         return
     signed = edit.add_tensor(_shifted(edit.tensor(name)), f"{name}@int8")
@@ -92,11 +109,11 @@ def _flip_input(edit: Edit, name: str) -> None:
     edit.add_node(f"{name}@flip_sign", FlipSign(), (name,), signed.name)
 
 
-def _flip_output(edit: Edit, name: str) -> None:
+def _flip_output(edit: Edit, name: str, on_bits: set[str]) -> None:
     """Puts a FlipSign in front of a uint8 output, unless its producer can write it and nothing else reads it."""
     producer = edit.producer(name)
-    readers = [node for node in edit.users(name) if not _takes_unsigned(node.op)]
-    if producer is None or (_takes_unsigned(producer.op) and not readers):
+    readers = [node for node in edit.users(name) if not _takes_unsigned(node, on_bits)]
+    if producer is None or (_takes_unsigned(producer, on_bits) and not readers):
         return
     inner = edit.add_tensor(edit.tensor(name), f"{name}@int8")
     edit.change(producer, output=inner.name)
@@ -118,10 +135,13 @@ def _shifted(tensor: Tensor) -> Tensor:
 def _surround(edit: Edit, node: Node, kept: set[str]) -> set[str]:
     """Gives a node uint8 copies of its inner tensors that are to be shifted; the names of these copies."""
     copies: set[str] = set()
-    source, output = node.inputs[0], node.outputs[0]
-    if source not in kept and _is_unsigned(edit.tensor(source)):
+    output = node.outputs[0]
+    for source in dict.fromkeys(name for name in node.inputs if name and name not in kept):
+        if not _is_unsigned(edit.tensor(source)):
+            continue
         copy = edit.add_tensor(edit.tensor(source), f"{source}@uint8")
-        edit.add_node(f"{source}@flip_sign", FlipSign(), (source,), copy.name)
+        if not copy.is_constant:
+            edit.add_node(f"{source}@flip_sign", FlipSign(), (source,), copy.name)
         node = edit.read_instead(node, source, copy.name)
         copies.add(copy.name)
     if output not in kept and _is_unsigned(edit.tensor(output)):

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 
 from mcucompiler.manifest import Manifest
+from mcucompiler.report.device import device_facts, timing_report
 from mcucompiler.report.text import shortened, table
-from mcucompiler.validate.types import Difference, TensorReport, ValidationResult
+from mcucompiler.validate.types import Classification, Difference, TensorReport, ValidationResult
 
 _COLUMNS = (
     ">elements",
@@ -17,12 +18,19 @@ _COLUMNS = (
     ">!= ONNX Runtime",
     ">max",
     ">rmse",
+    ">mae",
+    ">l2r",
     ">cosine",
 )
+_MOST_CLASSES = 24  # columns of a matrix that people can read
 
 
 def validation_report(result: ValidationResult, manifest: Manifest) -> Iterator[RenderableType]:
     """The report's parts, in order; the verdict is last."""
+    if result.device is not None:
+        yield device_facts(result.device, manifest, result.stack_bytes)
+    if result.device is not None and result.timing is not None:
+        yield from timing_report(result.timing, manifest, result.device)
     rows = [(report.name, *_cells(report)) for report in result.outputs]
     yield table(f"Outputs of {result.samples} samples on {result.on}", ("output", *_COLUMNS), rows)
     if result.layers:
@@ -34,10 +42,38 @@ def validation_report(result: ValidationResult, manifest: Manifest) -> Iterator[
                 for report in result.layers
             ],
         )
-    yield "max, rmse and cosine are distances to ONNX Runtime, in steps of the quantized value."
-    if result.stack_bytes is not None:
+    yield (
+        "max, rmse and mae are distances to ONNX Runtime in steps of the quantized value, l2r and cosine those of the "
+        "real values."
+    )
+    if result.classification is not None:
+        yield from classification_report(result.classification)
+    if result.stack_bytes is not None and result.device is None:
         yield f"stack: {result.stack_bytes:,} bytes used, {manifest.memory.stack_bytes:,} declared"
     yield verdict(result, manifest)
+
+
+def classification_report(classes: Classification) -> Iterator[RenderableType]:
+    """How often the right class was named, and which instead of which."""
+
+    def share(count: int) -> str:
+        return f"{100 * count / classes.samples:.2f} % ({count:,} of {classes.samples:,})"
+
+    text = f"acc: the class is ONNX Runtime's in {share(classes.agreeing)}"
+    if classes.right is not None and classes.onnx_right is not None:
+        text += f"; the label's in {share(classes.right)}, with ONNX Runtime in {share(classes.onnx_right)}"
+    yield text
+    if not classes.confusion:
+        return
+    if classes.classes > _MOST_CLASSES:
+        yield f"The confusion matrix of {classes.classes} classes is too wide to print; --json has it."
+        return
+    names = [str(index) for index in range(classes.classes)]
+    rows = [
+        (name, *(str(count) if count else "." for count in row))
+        for name, row in zip(names, classes.confusion, strict=True)
+    ]
+    yield table("Confusion: labels down, what the program says across", (">label", *(f">{n}" for n in names)), rows)
 
 
 def verdict(result: ValidationResult, manifest: Manifest) -> str:
@@ -81,12 +117,14 @@ def _first(report: TensorReport, result: ValidationResult) -> list[str]:
 
 def _cells(report: TensorReport) -> tuple[str, ...]:
     runtime = report.onnx_runtime
-    distances = ("", "", "", "")
+    distances = ("",) * 6
     if runtime is not None:
         distances = (
             f"{runtime.mismatches:,}",
             f"{runtime.max_difference:g}",
             f"{runtime.rmse:.4g}",
+            f"{runtime.mae:.4g}",
+            f"{runtime.l2r:.4g}",
             f"{runtime.cosine:.6f}",
         )
     return (f"{report.reference.elements:,}", f"{report.reference.mismatches:,}", *distances)

@@ -114,6 +114,11 @@ def _check_hello(manifest: Manifest, hello: tuple[int, ...]) -> None:
     expected = (manifest.memory.arena_bytes, len(manifest.inputs), len(manifest.outputs), len(manifest.steps))
     if version != VERSION or told != expected:
         raise ToolError(f"the program is of another network: arena, inputs, outputs, steps {told}, not {expected}")
+    check_promises(broken)
+
+
+def check_promises(broken: int) -> None:
+    """Refuse a program that breaks promises of its interface, a bit for each."""
     causes = [promise for bit, promise in enumerate(_PROMISES) if broken >> bit & 1]
     if causes:
         raise VerificationError("interface", [f"broken promise: {cause}" for cause in causes])
@@ -121,13 +126,18 @@ def _check_hello(manifest: Manifest, hello: tuple[int, ...]) -> None:
 
 def _check_record(manifest: Manifest, sample: _Pending) -> None:
     index, status, fences, _ticks, _stack = sample.record
-    if status != 0:
-        raise VerificationError("run", [f"{manifest.name}_run returned status {status} for sample {index}"])
-    if not fences:
-        raise VerificationError("run", [f"{manifest.name}_run wrote outside of its arena for sample {index}"])
+    check_run(manifest, index, status, intact=bool(fences))
     missing = [tensor.name for tensor in manifest.outputs if tensor.index not in sample.outputs]
     if missing:
         raise VerificationError("run", [f"{manifest.name}_output gave no pointer for {', '.join(missing)}"])
+
+
+def check_run(manifest: Manifest, index: int, status: int, *, intact: bool) -> None:
+    """Refuse a run that failed or wrote outside of its arena."""
+    if status != 0:
+        raise VerificationError("run", [f"{manifest.name}_run returned status {status} for sample {index}"])
+    if not intact:
+        raise VerificationError("run", [f"{manifest.name}_run wrote outside of its arena for sample {index}"])
 
 
 def _result(manifest: Manifest, sample: _Pending) -> SampleResult:

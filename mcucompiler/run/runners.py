@@ -14,12 +14,16 @@ from mcucompiler.boards import Board, Qemu, load_board
 from mcucompiler.build.program import Flavor, build_program
 from mcucompiler.build.toolchain import find_tool
 from mcucompiler.errors import UsageError
+from mcucompiler.link.port import DEFAULT_BAUD
 from mcucompiler.manifest import Manifest
+from mcucompiler.run.emulated import qemu_board
 from mcucompiler.run.execute import execute
 from mcucompiler.run.protocol import Mode, decode_results, encode_samples, expected_bytes
+from mcucompiler.run.serial import PREFIX, SerialRunner
 from mcucompiler.run.types import (
     BenchResult,
     BenchRunner,
+    Expected,
     ProgressCallback,
     Runner,
     Sample,
@@ -30,7 +34,6 @@ from mcucompiler.run.types import (
 
 INPUT_NAME, OUTPUT_NAME = "samples.bin", "results.bin"
 DEFAULT_TIMEOUT_S = 120.0
-QEMU_BOARD = "mps2-an500"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +59,9 @@ class _HarnessRunner(ABC):
         """Run the network on each sample."""
         return self._execute(Mode.RUN, samples, progress)
 
-    def layers(self, samples: Sequence[Sample], progress: ProgressCallback = no_progress) -> tuple[SampleResult, ...]:
+    def layers(
+        self, samples: Sequence[Sample], progress: ProgressCallback = no_progress, expected: Expected | None = None
+    ) -> tuple[SampleResult, ...]:
         """As ``run``, with the outputs of every step."""
         if not all(step.outputs for step in self.manifest.steps):
             raise UsageError("the manifest does not say where the steps' outputs lie; compile the model again")
@@ -136,7 +141,7 @@ class QemuRunner(_HarnessRunner):
     def qemu(self) -> Qemu:
         """How the board is emulated."""
         if self.board.qemu is None:
-            raise UsageError(f"board {self.board.name!r} is not emulated; compile for {QEMU_BOARD}")
+            raise UsageError(f"board {self.board.name!r} is not emulated; compile for mps2-an500")
         return self.board.qemu
 
     def bench(self, sample: Sample) -> BenchResult:
@@ -166,14 +171,22 @@ class QemuRunner(_HarnessRunner):
         ]
 
 
-def make_runner(manifest: Manifest, on: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, sanitize: bool = False) -> Runner:
+def make_runner(
+    manifest: Manifest,
+    on: str,
+    *,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    sanitize: bool = False,
+    baud: int = DEFAULT_BAUD,
+) -> Runner:
     """The runner that ``--on`` names.
 
     Args:
         manifest: of the network.
-        on: "host" or "qemu".
+        on: "host", "qemu" or "serial:" and a port.
         timeout_s: how long the program may stand still.
         sanitize: build for the host with sanitizers.
+        baud: bits per second of a serial port.
 
     Raises:
         UsageError: no such runner, or sanitizers elsewhere than on the host.
@@ -182,15 +195,19 @@ def make_runner(manifest: Manifest, on: str, *, timeout_s: float = DEFAULT_TIMEO
         return HostRunner(manifest=manifest, board=load_board("host"), timeout_s=timeout_s, sanitize=sanitize)
     if sanitize:
         raise UsageError("--sanitize needs --on host")
-    return make_bench_runner(manifest, on, timeout_s=timeout_s)
+    return make_bench_runner(manifest, on, timeout_s=timeout_s, baud=baud)
 
 
-def make_bench_runner(manifest: Manifest, on: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> BenchRunner:
-    """The runner that ``--on`` names, for measuring: "qemu".
+def make_bench_runner(
+    manifest: Manifest, on: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, baud: int = DEFAULT_BAUD
+) -> BenchRunner:
+    """The runner that ``--on`` names, for measuring: "qemu", or "serial:" and a port.
 
     Raises:
         UsageError: that machine cannot measure.
     """
+    if on.startswith(PREFIX):
+        return SerialRunner(manifest=manifest, url=on.removeprefix(PREFIX), timeout_s=timeout_s, baud=baud)
     if on != "qemu":
-        raise UsageError(f"--on {on} cannot measure; use --on qemu")
-    return QemuRunner(manifest=manifest, board=load_board(QEMU_BOARD), timeout_s=timeout_s)
+        raise UsageError(f"--on {on} cannot measure; use --on qemu or --on serial:PORT")
+    return QemuRunner(manifest=manifest, board=qemu_board(manifest), timeout_s=timeout_s)

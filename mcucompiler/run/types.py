@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mcucompiler.ir.graph import Array
 from mcucompiler.manifest import StepTensor
@@ -15,6 +15,10 @@ Sample = tuple[bytes, ...]
 
 ProgressCallback = Callable[[int, int], None]
 """Called with the number of samples done and of all samples."""
+
+
+Expected = Callable[[int], Mapping[str, Array]]
+"""Called with a sample's number: what its steps should write, by tensor, in ONNX order and of the stored type."""
 
 
 def no_progress(done: int, count: int) -> None:
@@ -57,10 +61,31 @@ class SampleResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepCount:
-    """Instructions of a step, exact to the timer's tick."""
+    """Instructions or cycles of a step, exact to the timer's tick."""
 
     index: int
     instructions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceFacts:
+    """The machine at the other end of a link.
+
+    Attributes:
+        board: its name.
+        clock_hz: of the core, as it runs.
+        cycles_hz: of the counter that durations are measured with.
+        emulated: whether it is an emulator, whose durations say nothing about the board.
+        stack_bytes: the firmware's stack.
+        problems: what did not come up as the board's description says.
+    """
+
+    board: str
+    clock_hz: int
+    cycles_hz: int
+    emulated: bool
+    stack_bytes: int
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +93,22 @@ class BenchResult:
     """How long a run takes.
 
     Attributes:
-        instructions: of a whole run without step hooks, exact to the timer's tick.
+        instructions: of a whole run without step hooks, exact to the timer's tick; cycles where those are counted.
         resolution: instructions in a tick.
         steps: by step.
         stack_bytes: stack that was used.
+        unit: "instructions" or "cycles".
+        repeats: cycles of each of the runs that ``instructions`` is the mean of; () for a single run.
+        device: the machine, where cycles are counted.
     """
 
     instructions: int
     resolution: int
     steps: tuple[StepCount, ...]
     stack_bytes: int | None
+    unit: str = "instructions"
+    repeats: tuple[int, ...] = ()
+    device: DeviceFacts | None = None
 
 
 class Runner(Protocol):
@@ -97,8 +128,13 @@ class Runner(Protocol):
         """
         ...
 
-    def layers(self, samples: Sequence[Sample], progress: ProgressCallback = no_progress) -> tuple[SampleResult, ...]:
-        """As ``run``, with the outputs of every step; raises likewise."""
+    def layers(
+        self, samples: Sequence[Sample], progress: ProgressCallback = no_progress, expected: Expected | None = None
+    ) -> tuple[SampleResult, ...]:
+        """As ``run``, with the outputs of every step; raises likewise.
+
+        A runner behind a slow line may end a sample's dumps after the first step that differs from ``expected``.
+        """
         ...
 
 
@@ -107,4 +143,14 @@ class BenchRunner(Runner, Protocol):
 
     def bench(self, sample: Sample) -> BenchResult:
         """Measure a run on a sample; raises as ``run`` does."""
+        ...
+
+
+@runtime_checkable
+class DeviceRunner(Runner, Protocol):
+    """A runner on a device that tells what it is, and whose ticks are cycles."""
+
+    @property
+    def device(self) -> DeviceFacts:
+        """What it is; raises as ``run`` does."""
         ...

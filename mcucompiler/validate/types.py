@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mcucompiler.ir.graph import Array
+from mcucompiler.run.types import DeviceFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,9 @@ class Difference:
     mismatches: int = 0
     max_difference: float = 0.0
     first: FirstMismatch | None = None
+    _absolutes: float = field(default=0.0, repr=False)
     _squares: float = field(default=0.0, repr=False)
+    _real_squares: float = field(default=0.0, repr=False)
     _products: tuple[float, float, float] = field(default=(0.0, 0.0, 0.0), repr=False)
 
     @property
@@ -56,6 +59,18 @@ class Difference:
     def rmse(self) -> float:
         """Root of the mean squared distance, in the units of ``max_difference``."""
         return math.sqrt(self._squares / self.elements) if self.elements else 0.0
+
+    @property
+    def mae(self) -> float:
+        """Mean distance, in the units of ``max_difference``."""
+        return self._absolutes / self.elements if self.elements else 0.0
+
+    @property
+    def l2r(self) -> float:
+        """Norm of the finite distances over the norm of what it is compared with, as real numbers."""
+        norm = math.sqrt(self._products[2])
+        distance = math.sqrt(self._real_squares)
+        return distance / norm if norm else (math.inf if distance else 0.0)
 
     @property
     def cosine(self) -> float:
@@ -79,9 +94,11 @@ class Difference:
                 self.first = FirstMismatch(sample=sample, index=index, got=float(a[index]), expected=float(b[index]))
             self.mismatches += int(differs.sum())
             self.max_difference = max(self.max_difference, float(distance.max()))
+            self._absolutes += float(distance.sum())
             self._squares += float(np.square(distance).sum())
         finite = np.isfinite(a) & np.isfinite(b)
         real_a, real_b = a[finite] - zero_point, b[finite] - zero_point
+        self._real_squares += float(np.square(real_a - real_b).sum())
         product, got_squares, expected_squares = self._products
         self._products = (
             product + float(real_a @ real_b),
@@ -97,6 +114,8 @@ class Difference:
             "mismatches": self.mismatches,
             "max_difference": _finite(self.max_difference),
             "rmse": _finite(self.rmse),
+            "mae": _finite(self.mae),
+            "l2r": _finite(self.l2r),
             "cosine": self.cosine,
             "first": None
             if self.first is None
@@ -122,6 +141,84 @@ class TensorReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How long runs took on a device.
+
+    Attributes:
+        cycles: of each run.
+        cycles_hz: of the counter.
+        steps: mean cycles of each step.
+    """
+
+    cycles: tuple[int, ...]
+    cycles_hz: int
+    steps: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean cycles of a run."""
+        return sum(self.cycles) / len(self.cycles)
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the runs' cycles."""
+        return math.sqrt(sum((value - self.mean) ** 2 for value in self.cycles) / len(self.cycles))
+
+    def milliseconds(self, cycles: float) -> float:
+        """How long so many cycles take."""
+        return 1000.0 * cycles / self.cycles_hz
+
+    def to_json(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {
+            "cycles_hz": self.cycles_hz,
+            "cycles": {"mean": self.mean, "min": min(self.cycles), "max": max(self.cycles), "std": self.deviation},
+            "milliseconds": {
+                "mean": self.milliseconds(self.mean),
+                "min": self.milliseconds(min(self.cycles)),
+                "max": self.milliseconds(max(self.cycles)),
+                "std": self.milliseconds(self.deviation),
+            },
+            "steps": list(self.steps),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classification:
+    """What a classifier's output says: the class of the greatest score, the first of equals.
+
+    Attributes:
+        output: name of the output.
+        classes: number of classes.
+        samples: number of samples.
+        agreeing: samples in which ONNX Runtime says the same.
+        right: samples in which the program says what the label says; None without labels.
+        onnx_right: likewise for ONNX Runtime.
+        confusion: samples by label (outer) and by what the program says (inner); () without labels.
+    """
+
+    output: str
+    classes: int
+    samples: int
+    agreeing: int
+    right: int | None = None
+    onnx_right: int | None = None
+    confusion: tuple[tuple[int, ...], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {
+            "output": self.output,
+            "classes": self.classes,
+            "samples": self.samples,
+            "agreement": self.agreeing / self.samples,
+            "accuracy": None if self.right is None else self.right / self.samples,
+            "onnx_runtime_accuracy": None if self.onnx_right is None else self.onnx_right / self.samples,
+            "confusion": [list(row) for row in self.confusion],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationResult:
     """What ``validate`` found.
 
@@ -132,6 +229,9 @@ class ValidationResult:
         outputs: of the network, in order.
         layers: of the steps, in order; () where not asked for.
         stack_bytes: most stack used, None where the machine cannot tell.
+        device: the machine, where it is one at the other end of a link.
+        timing: how long it took there; None where layers were compared.
+        classification: what the output says, where it is a classifier's.
     """
 
     on: str
@@ -140,6 +240,9 @@ class ValidationResult:
     outputs: tuple[TensorReport, ...]
     layers: tuple[TensorReport, ...]
     stack_bytes: int | None
+    device: DeviceFacts | None = None
+    timing: Timing | None = None
+    classification: Classification | None = None
 
     @property
     def passed(self) -> bool:
@@ -168,6 +271,9 @@ class ValidationResult:
             "outputs": [_report_json(report) for report in self.outputs],
             "layers": [_report_json(report) for report in self.layers],
             "first_differing_step": None if bad is None else bad.step,
+            "device": None if self.device is None else asdict(self.device),
+            "timing": None if self.timing is None else self.timing.to_json(),
+            "classification": None if self.classification is None else self.classification.to_json(),
         }
 
 

@@ -22,9 +22,10 @@ from mcucompiler.run.boundary import (
     quantize_input,
     requantize_reference,
 )
-from mcucompiler.run.types import Runner, SampleResult
+from mcucompiler.run.types import DeviceFacts, DeviceRunner, Runner, SampleResult
+from mcucompiler.validate.classes import ClassCounter
 from mcucompiler.validate.onnx_runtime import OnnxRuntime, is_integer_graph, load_model
-from mcucompiler.validate.types import Difference, TensorReport, ValidationResult
+from mcucompiler.validate.types import Difference, TensorReport, Timing, ValidationResult
 
 StageProgress = Callable[[str, int, int], None]
 """Called with what is being done, the number of samples done and of all samples."""
@@ -55,6 +56,7 @@ def validate(
     samples: Sequence[Mapping[str, Array]],
     *,
     layers: bool = False,
+    labels: Array | None = None,
     progress: StageProgress = lambda stage, done, count: None,
 ) -> ValidationResult:
     """Run a program and both oracles on the same samples and compare.
@@ -64,11 +66,12 @@ def validate(
         model: the ONNX file it was compiled from.
         runner: where the program runs.
         samples: inputs by ONNX name.
-        layers: also compare every output of every step.
+        layers: also compare every output of every step; on a device behind a slow line up to the first that differs.
+        labels: the right class of each sample, for a classifier.
         progress: told how far it has got.
 
     Raises:
-        UsageError: another model, or samples that do not fit it.
+        UsageError: another model, or samples or labels that do not fit it.
         ModelError: the model cannot be read.
         ToolError: a tool is missing or fails.
         VerificationError: the program broke a promise.
@@ -82,19 +85,37 @@ def validate(
     def running(done: int, count: int) -> None:
         progress(f"on {runner.name}", done, count)
 
-    results = runner.layers(encoded, running) if layers else runner.run(encoded, running)
-    stack = None if layers else _stack_bytes(manifest, results)
     comparison = _Comparison(manifest, graph, proto, layers=layers)
+    counter = ClassCounter.create(manifest, len(samples), labels)
+    if layers:
+        results = runner.layers(encoded, running, lambda index: comparison.expected(samples[index]))
+    else:
+        results = runner.run(encoded, running)
     for index, (sample, result) in enumerate(zip(samples, results, strict=True)):
-        comparison.add(index, sample, result)
+        runtime = comparison.add(index, sample, result)
+        if counter is not None:
+            counter.add(index, result, runtime)
         progress("against both oracles", index + 1, len(samples))
+    device = runner.device if isinstance(runner, DeviceRunner) else None
     return ValidationResult(
         on=runner.name,
         samples=len(samples),
         integer_graph=is_integer_graph(proto) and not manifest.float_nodes,
         outputs=comparison.outputs(),
         layers=comparison.layers(),
-        stack_bytes=stack,
+        stack_bytes=None if layers else _stack_bytes(manifest, results),
+        device=device,
+        timing=None if layers or device is None else _timing(device, results),
+        classification=None if counter is None else counter.result(),
+    )
+
+
+def _timing(device: DeviceFacts, results: Sequence[SampleResult]) -> Timing:
+    steps = np.array([result.step_ticks for result in results], np.float64).mean(axis=0)
+    return Timing(
+        cycles=tuple(result.ticks for result in results),
+        cycles_hz=device.cycles_hz,
+        steps=tuple(float(mean) for mean in steps),
     )
 
 
@@ -123,9 +144,13 @@ class _Comparison:
         self._reference: dict[tuple[int | None, str], Difference] = {}
         self._onnx: dict[tuple[int | None, str], Difference] = {}
 
-    def add(self, index: int, sample: Mapping[str, Array], result: SampleResult) -> None:
-        """Compare one sample."""
-        expected = execute(self._graph, self._graph_feeds(sample), keep=self._layers)
+    def expected(self, sample: Mapping[str, Array]) -> dict[str, Array]:
+        """What the reference says of every tensor of the graph."""
+        return execute(self._graph, self._graph_feeds(sample), keep=self._layers)
+
+    def add(self, index: int, sample: Mapping[str, Array], result: SampleResult) -> dict[str, Array]:
+        """Compare one sample; ONNX Runtime's outputs."""
+        expected = self.expected(sample)
         runtime = self._runtime.run(self._runtime_feeds(sample))
         for tensor, name, data in zip(self._manifest.outputs, self._graph.outputs, result.outputs, strict=True):
             got = output_array(data, tensor)
@@ -144,16 +169,16 @@ class _Comparison:
                 offset = dump.tensor.onnx_offset
                 got = dump.value.astype(np.float64) + offset
                 self._update(self._onnx, key, index, got, values, zero + offset)
+        return runtime
 
     def outputs(self) -> tuple[TensorReport, ...]:
         """Reports of the network's outputs."""
         return tuple(self._report(None, tensor.name) for tensor in self._manifest.outputs)
 
     def layers(self) -> tuple[TensorReport, ...]:
-        """Reports of the steps' outputs, in the order in which the steps run."""
-        if not self._layers:
-            return ()
-        return tuple(self._report(step.index, tensor.name) for step in self._manifest.steps for tensor in step.outputs)
+        """Reports of the steps' outputs that were compared, in the order in which the steps run."""
+        keys = [(step.index, tensor.name) for step in self._manifest.steps for tensor in step.outputs]
+        return tuple(self._report(*key) for key in keys if key in self._reference)
 
     def _report(self, step: int | None, name: str) -> TensorReport:
         return TensorReport(

@@ -10,40 +10,21 @@
  *     "TIME"  (bench) ticks of each step
  *     "OUTP"  output index, its bytes
  *     "DONE"  number of samples
- * The arena lies between fences, at an address that is aligned to what the network asks for and to
- * no more, and is filled with 0x5A before each sample, so that a read of what was never written shows.
+ * The arena is the guarded one of mc_guard.h.
  */
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "harness_config.h"
+#include "mc_guard.h"
 #include "mc_platform.h"
 
 #define MC_MAGIC 0x4e49434du /* "MCIN" */
 #define MC_VERSION 1u
 #define MC_TAG(a, b, c, d) ((uint32_t)(a) | ((uint32_t)(b) << 8) | ((uint32_t)(c) << 16) | ((uint32_t)(d) << 24))
-#define MC_FENCE_VALUE 0xa5u
-#define MC_FILL_VALUE 0x5au
 
 enum { MC_MODE_RUN = 0, MC_MODE_BENCH = 1, MC_MODE_LAYERS = 2 };
-
-#if defined(__SANITIZE_ADDRESS__)
-#define MC_ADDRESS_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define MC_ADDRESS_SANITIZER 1
-#endif
-#endif
-
-#if defined(MC_ADDRESS_SANITIZER)
-#include <sanitizer/asan_interface.h>
-#endif
-
-/* MC_LEAD_BYTES is an odd multiple of the alignment, so the arena is aligned to no more than that. */
-#define MC_BOX_BYTES (MC_LEAD_BYTES + MC_ARENA_BYTES + MC_TRAIL_BYTES)
-static _Alignas(2u * MC_ARENA_ALIGN) uint8_t mc_box[MC_BOX_BYTES] __attribute__((section(".bss.mc_arena")));
-static uint8_t *const mc_arena = &mc_box[MC_LEAD_BYTES];
 
 static uint32_t mc_mode;
 static int mc_write_failed;
@@ -77,57 +58,17 @@ void mc_harness_step(uint32_t index)
     if (mc_mode == MC_MODE_LAYERS) {
         for (size_t i = 0; i < MC_SEGMENT_COUNT; ++i) {
             if (mc_segments[i].step == index) {
-                write_chunk(MC_TAG('S', 'T', 'E', 'P'), &index, 1u, mc_arena + mc_segments[i].offset, mc_segments[i].bytes);
+                write_chunk(MC_TAG('S', 'T', 'E', 'P'), &index, 1u, mc_guard_arena() + mc_segments[i].offset, mc_segments[i].bytes);
             }
         }
     }
     mc_last_ticks = mc_platform_timer_ticks();
 }
 
-/* What the interface promises for wrong arguments; a bit for each promise that is broken. */
-static uint32_t check_contract(void)
-{
-    uint32_t broken = 0u;
-
-    broken |= mc_network_run(NULL, MC_ARENA_BYTES) != MC_STATUS_NULL ? 1u : 0u;
-    broken |= mc_network_run(mc_arena, MC_ARENA_BYTES - 1u) != MC_STATUS_ARENA ? 2u : 0u;
-    broken |= mc_network_run(mc_arena + 1, MC_ARENA_BYTES) != MC_STATUS_ALIGN ? 4u : 0u;
-    broken |= mc_network_input(mc_arena, MC_INPUT_COUNT) != NULL ? 8u : 0u;
-    broken |= mc_network_output(mc_arena, MC_OUTPUT_COUNT) != NULL ? 16u : 0u;
-    return broken;
-}
-
-static void raise_fences(void)
-{
-    memset(mc_box, (int)MC_FENCE_VALUE, MC_LEAD_BYTES);
-    memset(mc_arena, (int)MC_FILL_VALUE, MC_ARENA_BYTES);
-    memset(mc_arena + MC_ARENA_BYTES, (int)MC_FENCE_VALUE, MC_TRAIL_BYTES);
-#if defined(MC_ADDRESS_SANITIZER)
-    __asan_poison_memory_region(mc_box, MC_LEAD_BYTES);
-    __asan_poison_memory_region(mc_arena + MC_ARENA_BYTES, MC_TRAIL_BYTES);
-#endif
-}
-
-static uint32_t fences_intact(void)
-{
-    uint32_t intact = 1u;
-
-#if defined(MC_ADDRESS_SANITIZER)
-    __asan_unpoison_memory_region(mc_box, sizeof mc_box);
-#endif
-    for (size_t i = 0; i < MC_LEAD_BYTES; ++i) {
-        intact &= mc_box[i] == MC_FENCE_VALUE ? 1u : 0u;
-    }
-    for (size_t i = 0; i < MC_TRAIL_BYTES; ++i) {
-        intact &= mc_arena[MC_ARENA_BYTES + i] == MC_FENCE_VALUE ? 1u : 0u;
-    }
-    return intact;
-}
-
 static int read_inputs(void)
 {
     for (size_t i = 0; i < MC_INPUT_COUNT; ++i) {
-        void *const input = mc_network_input(mc_arena, i);
+        void *const input = mc_network_input(mc_guard_arena(), i);
         if (input == NULL || mc_platform_read(input, mc_input_bytes[i]) != 0) {
             return 1;
         }
@@ -145,17 +86,17 @@ static void run_sample(uint32_t index)
     stack_pointer = mc_platform_stack_pointer();
     mc_platform_stack_paint();
     mc_platform_timer_start();
-    record[1] = (uint32_t)mc_network_run(mc_arena, MC_ARENA_BYTES);
+    record[1] = (uint32_t)mc_network_run(mc_guard_arena(), MC_ARENA_BYTES);
     record[3] = mc_platform_timer_ticks();
     record[4] = mc_platform_stack_used(stack_pointer);
-    record[2] = fences_intact();
+    record[2] = mc_guard_intact();
     record[0] = index;
     write_chunk(MC_TAG('S', 'A', 'M', 'P'), record, 5u, NULL, 0u);
     if (mc_mode == MC_MODE_BENCH) {
         write_chunk(MC_TAG('T', 'I', 'M', 'E'), mc_step_ticks, MC_STEP_COUNT, NULL, 0u);
     }
     for (uint32_t i = 0; i < MC_OUTPUT_COUNT; ++i) {
-        const void *const output = mc_network_output(mc_arena, i);
+        const void *const output = mc_network_output(mc_guard_arena(), i);
         if (output != NULL) {
             write_chunk(MC_TAG('O', 'U', 'T', 'P'), &i, 1u, output, mc_output_bytes[i]);
         }
@@ -183,11 +124,11 @@ int mc_harness_main(void)
     hello[4] = MC_OUTPUT_COUNT;
     hello[5] = MC_STEP_COUNT;
     hello[6] = mc_platform_timer_hz();
-    hello[7] = check_contract();
+    hello[7] = mc_guard_check_contract();
     write_chunk(MC_TAG('H', 'E', 'L', 'O'), hello, 8u, NULL, 0u);
     mc_mode = head[2];
     for (uint32_t i = 0; i < head[3] && mc_write_failed == 0; ++i) {
-        raise_fences();
+        mc_guard_raise();
         if (read_inputs() != 0) {
             mc_platform_print("harness: the input file ends too early\n");
             return 1;

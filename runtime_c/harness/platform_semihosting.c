@@ -1,23 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The harness under QEMU: files of the host by semihosting, the CMSDK timer of the MPS2 boards as clock.
- * Timer: Arm Cortex-M System Design Kit TRM, 4.3 "APB timer": CTRL, VALUE (counts down), RELOAD. */
+/* The harness under an emulator or a debugger: files of the host by semihosting. */
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
-#include "harness_config.h"
+#include "mc_board.h"
 #include "mc_platform.h"
 #include "mc_semihosting.h"
 
-#define TIMER_CTRL (*(volatile uint32_t *)0x40000000u)
-#define TIMER_VALUE (*(volatile uint32_t *)0x40000004u)
-#define TIMER_RELOAD (*(volatile uint32_t *)0x40000008u)
-#define TIMER_ENABLE 1u
 #define OPEN_READ_BINARY 1u
 #define OPEN_WRITE_BINARY 5u
-#define STACK_PAINT 0xdeadbeefu
-
-extern uint32_t mc_stack_base[]; /* set by the linker script */
 
 static const char input_name[] = "samples.bin"; /* in the emulator's working folder */
 static const char output_name[] = "results.bin";
@@ -67,39 +59,51 @@ void mc_platform_print(const char *text)
     (void)mc_semihost(MC_SYS_WRITE0, text);
 }
 
+static uint32_t timer_origin;
+
 void mc_platform_timer_start(void)
 {
-    TIMER_CTRL = 0u;
-    TIMER_RELOAD = UINT32_MAX;
-    TIMER_VALUE = UINT32_MAX;
-    TIMER_CTRL = TIMER_ENABLE;
+    timer_origin = mc_cycles();
 }
 
 uint32_t mc_platform_timer_ticks(void)
 {
-    return UINT32_MAX - TIMER_VALUE;
+    return mc_cycles() - timer_origin;
 }
 
 uint32_t mc_platform_timer_hz(void)
 {
-    return MC_TIMER_HZ;
+    return mc_cycles_hz();
 }
 
-/* Neither function may have a frame that reaches into what it paints or searches: both are leaves
- * whose locals live in registers, and no interrupt is enabled. */
-__attribute__((noinline)) void mc_platform_stack_paint(void)
+void mc_platform_stack_paint(void)
 {
-    const uintptr_t end = mc_platform_stack_pointer();
-    for (volatile uint32_t *word = mc_stack_base; (uintptr_t)word < end; ++word) {
-        *word = STACK_PAINT;
-    }
+    mc_stack_paint();
 }
 
-__attribute__((noinline)) uint32_t mc_platform_stack_used(uintptr_t stack_pointer)
+uint32_t mc_platform_stack_used(uintptr_t stack_pointer)
 {
-    const volatile uint32_t *word = mc_stack_base;
-    while ((uintptr_t)word < stack_pointer && *word == STACK_PAINT) {
-        ++word;
+    extern uint32_t mc_stack_top[]; /* set by the linker script */
+    const uint32_t above = (uint32_t)((uintptr_t)mc_stack_top - stack_pointer);
+    const uint32_t used = mc_stack_used();
+    return used > above ? used - above : 0u;
+}
+
+int mc_main(void)
+{
+    return mc_harness_main();
+}
+
+void mc_fault_report(const mc_fault_t *fault)
+{
+    mc_fault_print(fault, mc_platform_print);
+}
+
+_Noreturn void mc_board_exit(int status)
+{
+    const uintptr_t reason = status == 0 ? MC_EXIT_SUCCESS : MC_EXIT_FAILURE;
+    for (;;) {
+        /* On 32-bit Arm the reason is passed as the argument itself. */
+        (void)mc_semihost(MC_SYS_EXIT, (const void *)reason);
     }
-    return (uint32_t)(stack_pointer - (uintptr_t)word);
 }

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Start-up of an Armv7E-M core: vector table, FPU, static data, fault reports.
- * Registers: Armv7-M Architecture Reference Manual (DDI 0403E), B3.2 "System Control Space". */
+/* Start-up of an Armv7E-M core: vector table, FPU, memory protection, static data, caches, faults, stack.
+ * Registers: Armv7-M Architecture Reference Manual (DDI 0403E), B3.2 "System Control Space" and
+ * B3.5 "Protected Memory System Architecture". */
+#include <stddef.h>
 #include <stdint.h>
 
-#include "mc_platform.h"
-#include "mc_semihosting.h"
+#include "board_config.h"
+#include "mc_board.h"
+#include "mc_cache.h"
 
+#define SCB_VTOR (*(volatile uint32_t *)0xe000ed08u)  /* B3.2.5 */
+#define SCB_AIRCR (*(volatile uint32_t *)0xe000ed0cu) /* B3.2.6 */
 #define SCB_CCR (*(volatile uint32_t *)0xe000ed14u)   /* B3.2.8 */
 #define SCB_SHCSR (*(volatile uint32_t *)0xe000ed24u) /* B3.2.13 */
 #define SCB_CFSR (*(volatile uint32_t *)0xe000ed28u)  /* B3.2.15 */
@@ -13,18 +18,35 @@
 #define SCB_MMFAR (*(volatile uint32_t *)0xe000ed34u) /* B3.2.18 */
 #define SCB_BFAR (*(volatile uint32_t *)0xe000ed38u)  /* B3.2.19 */
 #define SCB_CPACR (*(volatile uint32_t *)0xe000ed88u) /* B3.2.20 */
+#define MPU_TYPE (*(volatile uint32_t *)0xe000ed90u)  /* B3.5.4 */
+#define MPU_CTRL (*(volatile uint32_t *)0xe000ed94u)  /* B3.5.5 */
+#define MPU_RBAR (*(volatile uint32_t *)0xe000ed9cu)  /* B3.5.8 */
+#define MPU_RASR (*(volatile uint32_t *)0xe000eda0u)  /* B3.5.9 */
 
+#define AIRCR_RESET 0x05fa0004u /* VECTKEY, SYSRESETREQ */
 #define CCR_DIV_0_TRP (1u << 4)
 #define SHCSR_FAULTS_ENABLED (7u << 16) /* usage, bus and memory management faults */
 #define CPACR_FPU_ENABLED (0xfu << 20)
-#define VECTOR_COUNT 16u
+#define MPU_RBAR_VALID (1u << 4)
+#define MPU_CTRL_ENABLED 5u         /* ENABLE, PRIVDEFENA: elsewhere the default memory map holds */
+#define MPU_RASR_NEVER (1u << 28)   /* XN, and AP 0: no access */
+/* 4 GiB; of its eight parts 0, 1, 2 and 7 are left out, so it covers 0x60000000 to 0xdfffffff. A Cortex-M7
+ * may read ahead into memory that nobody has set up, and hang. */
+#define MPU_RASR_NO_EXTERNAL (MPU_RASR_NEVER | (0x87u << 8) | (31u << 1) | 1u)
+/* 32 KiB below the stack, where not every chip and no emulator answers with a fault. */
+#define MPU_RASR_GUARD (MPU_RASR_NEVER | (14u << 1) | 1u)
 
-extern uint32_t mc_data_load[], mc_data_start[], mc_data_end[];
+#define VECTOR_COUNT 16u
+#define STACK_PAINT 0xdeadbeefu
+
+extern const uint32_t mc_data_load[], mc_kernels_load[];
+extern uint32_t mc_data_start[], mc_data_end[];
+extern uint32_t mc_kernels_start[], mc_kernels_end[];
 extern uint32_t mc_bss_start[], mc_bss_end[];
 extern uint32_t mc_stack_base[], mc_stack_top[];
 
 _Noreturn void mc_reset_handler(void);
-_Noreturn void mc_report_fault(const uint32_t *frame, uint32_t vector);
+_Noreturn void mc_fault_entry(const uint32_t *frame, uint32_t vector);
 void mc_fault_handler(void);
 
 typedef union {
@@ -32,7 +54,8 @@ typedef union {
     void (*handler)(void);
 } mc_vector_t;
 
-__attribute__((section(".vectors"), used)) static const mc_vector_t mc_vectors[VECTOR_COUNT] = {
+/* VTOR wants the table aligned to a power of two no less than its size (B3.2.5). */
+__attribute__((section(".vectors"), used, aligned(128))) static const mc_vector_t mc_vectors[VECTOR_COUNT] = {
     { .stack = mc_stack_top },       { .handler = mc_reset_handler }, { .handler = mc_fault_handler },
     { .handler = mc_fault_handler }, { .handler = mc_fault_handler }, { .handler = mc_fault_handler },
     { .handler = mc_fault_handler }, { .handler = mc_fault_handler }, { .handler = mc_fault_handler },
@@ -41,46 +64,43 @@ __attribute__((section(".vectors"), used)) static const mc_vector_t mc_vectors[V
     { .handler = mc_fault_handler },
 };
 
-static _Noreturn void leave(uint32_t reason)
+static void copy_words(uint32_t *to, const uint32_t *end, const uint32_t *from)
 {
-    for (;;) {
-        /* On 32-bit Arm the reason is passed as the argument itself. */
-        (void)mc_semihost(MC_SYS_EXIT, (const void *)(uintptr_t)reason);
+    while (to < end) {
+        *to++ = *from++;
     }
 }
 
-static void print_hex(const char *label, uint32_t value, const char *end)
-{
-    char digits[9];
-    for (uint32_t i = 0; i < 8u; ++i) {
-        digits[i] = "0123456789abcdef"[(value >> (28u - 4u * i)) & 15u];
-    }
-    digits[8] = '\0';
-    mc_platform_print(label);
-    mc_platform_print(digits);
-    mc_platform_print(end);
-}
+/* ---- faults ---- */
 
-_Noreturn void mc_report_fault(const uint32_t *frame, uint32_t vector)
+_Noreturn void mc_fault_entry(const uint32_t *frame, uint32_t vector)
 {
-    /* The frame that the core pushes: B1.5.6 "Exception entry behavior". */
-    static const char *const names[8] = { "r0 ", "r1 ", "r2 ", "r3 ", "r12 ", "lr ", "pc ", "xpsr " };
     const uintptr_t lowest = (uintptr_t)mc_stack_base, highest = (uintptr_t)mc_stack_top;
     const uintptr_t address = (uintptr_t)frame;
+    mc_fault_t fault = { 0 };
 
-    print_hex("FAULT, exception ", vector & 0x1ffu, "\n");
+    fault.vector = vector & 0x1ffu;
+    fault.sp = (uint32_t)address;
+    fault.cfsr = SCB_CFSR;
+    fault.hfsr = SCB_HFSR;
+    fault.mmfar = SCB_MMFAR;
+    fault.bfar = SCB_BFAR;
+    /* The frame that the core pushes: B1.5.6 "Exception entry behavior". The reader's own frame is
+     * at the top of the stack, so what is wanted may be overwritten only when the stack was empty. */
     if (address >= lowest && address + 8u * sizeof frame[0] <= highest) {
-        for (uint32_t i = 0; i < 8u; ++i) {
-            print_hex(names[i], frame[i], i % 4u == 3u ? "\n" : "  ");
-        }
+        fault.r0 = frame[0];
+        fault.r1 = frame[1];
+        fault.r2 = frame[2];
+        fault.r3 = frame[3];
+        fault.r12 = frame[4];
+        fault.lr = frame[5];
+        fault.pc = frame[6];
+        fault.xpsr = frame[7];
     } else {
-        print_hex("the stack overflowed: sp ", (uint32_t)address, "\n");
+        fault.stack_overflow = 1u;
     }
-    print_hex("cfsr ", SCB_CFSR, "  ");
-    print_hex("hfsr ", SCB_HFSR, "  ");
-    print_hex("mmfar ", SCB_MMFAR, "  ");
-    print_hex("bfar ", SCB_BFAR, "\n");
-    leave(MC_EXIT_FAILURE);
+    mc_fault_report(&fault);
+    mc_board_exit(1);
 }
 
 /* The frame that the core has pushed is handed on, and the report gets a fresh stack: the old one
@@ -91,23 +111,99 @@ __attribute__((naked)) void mc_fault_handler(void)
                      "mrs r1, ipsr\n"
                      "ldr r2, =mc_stack_top\n"
                      "mov sp, r2\n"
-                     "b mc_report_fault\n");
+                     "b mc_fault_entry\n");
+}
+
+__attribute__((weak)) _Noreturn void mc_board_exit(int status)
+{
+    (void)status;
+    for (;;) {
+        __asm__ volatile("wfi");
+    }
+}
+
+_Noreturn void mc_board_reset(void)
+{
+#if MC_DATA_CACHE
+    mc_data_cache_clean(); /* what is to outlive the reset */
+#endif
+    __asm__ volatile("dsb" ::: "memory");
+    SCB_AIRCR = AIRCR_RESET;
+    for (;;) {
+        __asm__ volatile("dsb" ::: "memory");
+    }
+}
+
+/* ---- stack ---- */
+
+/* Neither function may have a frame that reaches into what it paints or searches: both are leaves
+ * whose locals live in registers, and no interrupt is enabled. */
+__attribute__((noinline)) void mc_stack_paint(void)
+{
+    uintptr_t end;
+    __asm__ volatile("mov %0, sp" : "=r"(end));
+    for (volatile uint32_t *word = mc_stack_base; (uintptr_t)word < end; ++word) {
+        *word = STACK_PAINT;
+    }
+}
+
+__attribute__((noinline)) uint32_t mc_stack_used(void)
+{
+    const volatile uint32_t *word = mc_stack_base;
+    while ((uintptr_t)word < (uintptr_t)mc_stack_top && *word == STACK_PAINT) {
+        ++word;
+    }
+    return (uint32_t)((uintptr_t)mc_stack_top - (uintptr_t)word);
+}
+
+uint32_t mc_stack_bytes(void)
+{
+    return (uint32_t)((uintptr_t)mc_stack_top - (uintptr_t)mc_stack_base);
+}
+
+/* ---- reset ---- */
+
+static void protect_memory(void)
+{
+    MPU_CTRL = 0u; /* a boot loader may have left regions of its own */
+    for (uint32_t region = 0; region < (MPU_TYPE >> 8 & 0xffu); ++region) {
+        MPU_RBAR = MPU_RBAR_VALID | region;
+        MPU_RASR = 0u;
+    }
+#if MC_NO_EXTERNAL_MEMORY
+    MPU_RBAR = MPU_RBAR_VALID;
+    MPU_RASR = MPU_RASR_NO_EXTERNAL;
+#endif
+#if MC_STACK_GUARD
+    MPU_RBAR = MC_STACK_GUARD | MPU_RBAR_VALID | 1u;
+    MPU_RASR = MPU_RASR_GUARD;
+#endif
+    MPU_CTRL = MPU_CTRL_ENABLED;
 }
 
 _Noreturn void mc_reset_handler(void)
 {
+    /* A boot loader may have left another table and stack, and interrupts on. */
+    __asm__ volatile("cpsid i" ::: "memory");
+    SCB_VTOR = (uint32_t)(uintptr_t)mc_vectors;
     SCB_CPACR |= CPACR_FPU_ENABLED;
     SCB_CCR |= CCR_DIV_0_TRP;
     SCB_SHCSR |= SHCSR_FAULTS_ENABLED;
+    protect_memory();
     __asm__ volatile("dsb\n isb" ::: "memory");
-    {
-        const uint32_t *from = mc_data_load;
-        for (uint32_t *to = mc_data_start; to < mc_data_end; ++to, ++from) {
-            *to = *from;
-        }
-    }
+    copy_words(mc_data_start, mc_data_end, mc_data_load);
+    copy_words(mc_kernels_start, mc_kernels_end, mc_kernels_load);
     for (uint32_t *to = mc_bss_start; to < mc_bss_end; ++to) {
         *to = 0u;
     }
-    leave(mc_harness_main() == 0 ? MC_EXIT_SUCCESS : MC_EXIT_FAILURE);
+    mc_stack_paint();
+#if MC_INSTRUCTION_CACHE
+    mc_instruction_cache_enable();
+#endif
+#if MC_DATA_CACHE
+    mc_data_cache_enable();
+#endif
+    __asm__ volatile("dsb\n isb\n cpsie i" ::: "memory");
+    mc_board_init();
+    mc_board_exit(mc_main());
 }

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import serial
 
+from mcucompiler.api import CompileOptions, compile_model
 from mcucompiler.boards import load_board
 from mcucompiler.build.program import Flavor, build_program
 from mcucompiler.cli import main
@@ -22,6 +23,7 @@ from mcucompiler.errors import UsageError
 from mcucompiler.link import DeviceError, FaultError, LinkError, port
 from mcucompiler.manifest import read_manifest
 from mcucompiler.run import encode_sample, make_runner, seeded_samples
+from tests.support import models_dir
 from tests.support.handmade import write_program
 from tests.support.qemu_serial import emulated, free_port, needs_qemu, running
 
@@ -88,6 +90,24 @@ def test_validate_prints_device_duration_steps_and_outputs(tmp_path, capsys, boa
         layers = json.loads(cli(capsys, *told, "--layers", "--json")[1])
         assert [layer["name"] for layer in layers["layers"]] == ["pooled", "scores_q"]
         assert all(layer["reference"]["mismatches"] == 0 for layer in layers["layers"])
+
+
+@needs_qemu
+@pytest.mark.parametrize("board", BOARDS)
+def test_a_real_network(tmp_path, capsys, board):
+    model = models_dir() / "mlperf_kws_dscnn" / "mlperf_kws_dscnn.qop.onnx"
+    if not model.is_file():
+        pytest.skip(f"no {model.name}")
+    folder = tmp_path / "kws"
+    compile_model(model, CompileOptions(name="kws", board=board)).write(folder)
+    with emulated(folder, board) as url:
+        told = ("validate", folder, "--model", model, "--on", f"serial:{url}", "--count", "3")
+        result = json.loads(cli(capsys, *told, "--json")[1])
+        layers = json.loads(cli(capsys, *told, "--layers", "--json")[1])
+    assert result["passed"]
+    assert layers["passed"]
+    assert result["stack_bytes"] <= read_manifest(folder).memory.stack_bytes
+    assert len(layers["layers"]) == sum(len(step.outputs) for step in read_manifest(folder).steps)
 
 
 @needs_qemu
@@ -277,13 +297,21 @@ def test_a_board_with_other_firmware(tmp_path):
         def chatter():
             connection, _ = server.accept()
             with connection:
-                for _ in range(3):
-                    connection.sendall(b"Hello from another firmware\r\n")
+                # What it says before it is asked may be lost while the port is opened.
                 while connection.recv(4096):
-                    pass
+                    connection.sendall(b"Hello from another firmware\r\n")
 
         thread = threading.Thread(target=chatter)
         thread.start()
         with pytest.raises(LinkError, match=r"not of this protocol: '.*another firmware'(.|\n)*--baud"):
             runner_at(folder, f"socket://127.0.0.1:{server.getsockname()[1]}").run(encoded(folder))
         thread.join()
+
+
+@pytest.mark.parametrize("option", [("--on", "serial:"), ("--on", "serial"), ("--on", "serial:x", "--baud", "fast")])
+@pytest.mark.parametrize("command", ["run", "bench"])
+def test_options_that_name_no_port(capsys, command, option):
+    with pytest.raises(SystemExit) as caught:
+        main([command, "d", *option])
+    assert caught.value.code == 2
+    assert "usage: mcucompiler" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tells its clocks over the console, then answers each input with the outputs, as often as it is told to. */
+/* Tells its clocks over the console, then answers each input with the outputs, as often as the first byte says; or
+ * starts afresh (0xff), meets an undefined instruction (0xfe), or runs out of stack (0xfd). */
 #include <stdint.h>
 
 #include "harness_config.h"
@@ -22,6 +23,13 @@ static void tell(uint32_t word)
     mc_console_write((const uint8_t *)&word, sizeof word);
 }
 
+static uint32_t dig(volatile const uint8_t *from)
+{
+    volatile uint8_t hole[256];
+    hole[0] = *from;
+    return dig(hole) + hole[0];
+}
+
 int mc_main(void)
 {
     uint8_t count = 0;
@@ -31,6 +39,15 @@ int mc_main(void)
     tell(mc_cycles_hz());
     tell(mc_stack_bytes());
     receive(&count, 1u);
+    if (count == 0xffu) {
+        mc_board_reset();
+    }
+    if (count == 0xfeu) {
+        __asm__ volatile("udf #0");
+    }
+    if (count == 0xfdu) {
+        tell(dig(&count));
+    }
     for (; count != 0u; --count) {
         const uint32_t start = mc_cycles();
         uint32_t status;

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import unicorn
@@ -31,7 +32,8 @@ class Firmware:
     """
 
     def __init__(self, path: Path, board: Board, chip: Stm32) -> None:
-        self.chip, self.failed = chip, ""
+        self.chip, self.failed, self.done = chip, "", False
+        self.enough: Callable[[bytes], bool] = lambda sent: False
         self.machine = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
         self.machine.ctl_set_cpu_model(_CPUS[board.cpu.name])
         for region in board.regions:
@@ -49,8 +51,8 @@ class Firmware:
             symbols = elf.get_section_by_name(".symtab").iter_symbols()
             self.symbols = {symbol.name: symbol["st_value"] for symbol in symbols}
 
-    def run(self, instructions: int = 200_000_000) -> None:
-        """From reset to the end that the firmware chooses.
+    def run(self, instructions: int = 20_000_000, enough: Callable[[bytes], bool] | None = None) -> None:
+        """From reset to the end that the firmware chooses, or until ``enough`` of what it sent.
 
         Raises:
             FirmwareError: an access that the chip would not have answered, a bad instruction, or no end.
@@ -58,21 +60,24 @@ class Firmware:
         vectors = int.from_bytes(self.machine.mem_read(self.symbols["mc_vectors"], 8), "little")
         self.machine.reg_write(arm_const.UC_ARM_REG_SP, vectors & 0xFFFFFFFF)
         end = self.symbols["mc_board_exit"] & ~1
+        self.enough = enough or self.enough
         try:
             self.machine.emu_start(vectors >> 32, end, count=instructions)
         except unicorn.UcError as error:
             self.failed = self.failed or str(error)
         place = self.machine.reg_read(arm_const.UC_ARM_REG_PC)
-        if self.failed or (place != end and not self.chip.reset_requested):
+        if self.failed or (place != end and not self.chip.reset_requested and not self.done):
             raise FirmwareError(f"at {place:#010x} in {self._function(place)}: {self.failed or 'no end'}")
 
     def _function(self, address: int) -> str:
-        below = [(value & ~1, name) for name, value in self.symbols.items() if value & ~1 <= address and "$" not in name]
+        below = [
+            (value & ~1, name) for name, value in self.symbols.items() if value & ~1 <= address and "$" not in name
+        ]
         return max(below)[1] if below else "?"
 
-    def _guard(self, access: object) -> int:
+    def _guard(self, access: Callable[[], int | None]) -> int:
         try:
-            return access() or 0  # type: ignore[operator]
+            return access() or 0
         except ModelError as error:
             self.failed = self.failed or str(error)
             self.machine.emu_stop()
@@ -82,7 +87,14 @@ class Firmware:
         return lambda _, offset, size, __: self._guard(lambda: self.chip.read(base + offset, size))
 
     def _peripheral_write(self, base: int):
-        return lambda _, offset, size, value, __: self._guard(lambda: self.chip.write(base + offset, size, value))
+        def write(_machine, offset, size, value, _data) -> None:
+            before = len(self.chip.sent)
+            self._guard(lambda: self.chip.write(base + offset, size, value))
+            if len(self.chip.sent) > before and self.enough(self.chip.sent):
+                self.done = True
+                self.machine.emu_stop()
+
+        return write
 
     def _core_read(self, _machine, offset, _size, _data) -> int:
         return self._guard(lambda: self.chip.core_read(CORE[0] + offset))

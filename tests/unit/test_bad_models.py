@@ -514,6 +514,15 @@ def test_recurrent(op_type):
         ("y = Gemm(d, w)", ("Gemm", "[1, 4]")),
         ("y = Reshape(d, target)", ("Reshape", "[1, 4] cannot be reshaped to [3, -1]", "--batch")),
         ("y = Transpose<perm = [0, 0]>(d)", ("Transpose", "permutation")),
+        ("y = DepthToSpace<blocksize = 2>(d)", ("DepthToSpace", "no image", "[N, C, H, W]")),
+        (
+            "y = DepthToSpace<blocksize = 2>(i)",
+            ("DepthToSpace", "does not divide the channels"),
+        ),
+        (
+            "y = SpaceToDepth<blocksize = 4>(i)",
+            ("SpaceToDepth", "does not divide the image"),
+        ),
         ("y = Concat<axis = 2>(d, d)", ("Concat", "axis")),
         ("y = Squeeze(d, one)", ("Squeeze", "not of size 1")),
         ("y = Conv(i, k)", ("Conv", "1 input channels", "weights for 3")),

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from mcucompiler.board_parts import PORTS, RUNNERS, pin
 from mcucompiler.boards import CONTENTS, list_boards, load_board
+from mcucompiler.clock_tree import RULES
 from mcucompiler.errors import BoardError
 from mcucompiler.fields import parse_size
 from mcucompiler.resources import boards_dir
+from tests.support import ROOT
 
 GOOD = (boards_dir() / "mps2-an500" / "board.toml").read_text()
 
@@ -134,3 +137,144 @@ def test_sizes(text, size):
 def test_what_is_not_a_size(text):
     with pytest.raises(ValueError, match="not a size"):
         parse_size(text)
+
+
+HARDWARE = {
+    # core clock, flash and where it begins, RAM in one piece for a network, DTCM, runner that is tried first
+    "netduinoplus2": (168_000_000, 0x08000000, 1 << 20, (120 << 10) - 4096, 0, "pyocd"),
+    "nucleo-f767zi": (216_000_000, 0x08000000, 2 << 20, 384 << 10, 128 << 10, "pyocd"),
+    "nucleo-h743zi2": (480_000_000, 0x08000000, 2 << 20, 512 << 10, 128 << 10, "pyocd"),
+    "openmv-h7": (480_000_000, 0x08040000, 1792 << 10, 512 << 10, 128 << 10, "dfu-util"),
+    "openmv-h7-plus": (480_000_000, 0x08040000, 1792 << 10, 512 << 10, 128 << 10, "dfu-util"),
+    "stm32f746g-disco": (216_000_000, 0x08000000, 1 << 20, 256 << 10, 64 << 10, "pyocd"),
+}
+
+
+def test_every_board_is_known_here():
+    assert {*HARDWARE, "host", "mps2-an386", "mps2-an500"} == set(list_boards())
+
+
+@pytest.mark.parametrize("name", HARDWARE)
+def test_boards_with_silicon(name):
+    clock_hz, origin, flash_bytes, ram_bytes, dtcm_bytes, runner = HARDWARE[name]
+    board = load_board(name)
+    assert (board.clock_hz, board.flash_bytes, board.ram_bytes) == (clock_hz, flash_bytes, ram_bytes)
+    assert board.holding("vectors")[0].origin == origin
+    assert sum(region.length for region in board.regions if region.kind == "dtcm") == dtcm_bytes
+    assert board.clock is not None
+    assert board.clock.ahb_hz * (2 if board.soc == "stm32h7" else 1) == clock_hz
+    assert board.serial is not None
+    assert board.console_baud == 115_200
+    assert board.flash is not None
+    assert board.flash.runners[0] == runner
+    assert set(board.flash.runners) <= set(RUNNERS)
+    assert board.flash.stflash_address == origin
+    assert board.stack_bytes == 8192
+    assert (board.cpu.name == "cortex-m7") == (board.caches.data_bytes > 0)
+
+
+def test_every_port_and_rule_has_a_family():
+    assert {*RULES, "mps2"} == set(PORTS)
+
+
+@pytest.mark.parametrize(("name", "place"), [("PA0", (0, 0)), ("PD8", (3, 8)), ("PK15", (10, 15))])
+def test_pins(name, place):
+    assert pin(name) == place
+
+
+DISCO = (boards_dir() / "stm32f746g-disco" / "board.toml").read_text()
+H743 = (boards_dir() / "nucleo-h743zi2" / "board.toml").read_text()
+WRONG_PARTS = {
+    "no clock": (DISCO, r"^\[clock\]\n(.+\n)+", "", "'clock' is missing"),
+    "unknown key of the clock": (DISCO, r"^pll_m", "pll_x", "clock: 'pll_x' is not known here"),
+    "source": (DISCO, r'"crystal"', '"sundial"', "clock: 'source' is 'sundial'"),
+    "source frequency": (DISCO, r"^source_hz = .*$", "source_hz = 50_000_000", "clock: 'source_hz' is 5e"),
+    "another clock": (DISCO, r"^pll_n = 432", "pll_n = 400", "clock: 'pll_n' makes a core clock of 200000000 Hz"),
+    "promise": (DISCO, r"^clock_hz = .*$", "clock_hz = 200_000_000", "clock: 'pll_n'.*'clock_hz' promises 200000000"),
+    "PLL input": (DISCO, r"^pll_m = 25", "pll_m = 5", "clock: 'pll_m' makes a PLL input of 5e"),
+    "PLL oscillator": (DISCO, r"^pll_n = 432", "pll_n = 60", "clock: 'pll_n' makes a PLL oscillator of 6e"),
+    "PLL multiplier": (DISCO, r"^pll_n = 432", "pll_n = 500", "clock: 'pll_n' is 500; allowed are 50 to 432"),
+    "PLL divider": (DISCO, r"^pll_p = 2", "pll_p = 3", "clock: 'pll_p' is 3"),
+    "bus divider": (DISCO, r"^apb1_divider = 4", "apb1_divider = 3", "clock: 'apb1_divider' is 3; it must be one of"),
+    "bus too fast": (
+        DISCO,
+        r"^apb1_divider = 4",
+        "apb1_divider = 2",
+        "clock: 'apb1_divider' does not allow the APB1 clock of 108000000 Hz",
+    ),
+    "wait states": (
+        DISCO,
+        r"^flash_wait_states = 7",
+        "flash_wait_states = 6",
+        "clock: 'flash_wait_states' does not allow",
+    ),
+    "useless wait states": (
+        DISCO,
+        r"^flash_wait_states = 7",
+        "flash_wait_states = 9",
+        "'flash_wait_states' is 9; more",
+    ),
+    "over-drive": (
+        DISCO,
+        r"^over_drive = true\n",
+        "",
+        "clock: 'voltage_scale' does not allow the core clock of 216000000 Hz; at most 180000000",
+    ),
+    "voltage": (H743, r"^voltage_scale = 0", "voltage_scale = 1", "'voltage_scale' does not allow.*at most 400000000"),
+    "voltage scale": (H743, r"^voltage_scale = 0", "voltage_scale = 7", "'voltage_scale' is 7; stm32h7 has 0, 1, 2, 3"),
+    "over-drive of H7": (H743, r"^voltage_scale = 0", "voltage_scale = 0\nover_drive = true", "'over_drive' does not"),
+    "AHB": (
+        H743,
+        r"^ahb_divider = 2",
+        "ahb_divider = 1",
+        "clock: 'ahb_divider' does not allow the AHB clock of 480000000",
+    ),
+    "family": (DISCO, r'"stm32f7"', '"z80"', "'soc' is 'z80'; it must be one of"),
+    "no family": (DISCO, r"^soc = .*\n", "", "'soc' is missing"),
+    "port": (DISCO, r'"usart1"', '"usart9"', "serial: 'uart' is 'usart9'"),
+    "pin": (DISCO, r'"PA9"', '"A9"', "serial: 'tx' is 'A9'; a pin is written"),
+    "same pin": (DISCO, r'"PA9"', '"PB7"', "serial: 'rx' is 'PB7', which is the pin of 'tx'"),
+    "no pin": (DISCO, r"^tx = .*\n", "", "serial: 'tx' is missing"),
+    "function": (DISCO, r"^alternate_function = 7", "alternate_function = 16", "'alternate_function' is 16"),
+    "baud": (DISCO, r"^alternate_function = 7", "alternate_function = 7\nbaud = 3", "serial: 'baud' is 3"),
+    "runner": (DISCO, r'"pyocd", "openocd"', '"pigeon", "openocd"', r"flash: 'runners' is \['pigeon'"),
+    "runner twice": (DISCO, r'"pyocd", "openocd"', '"pyocd", "pyocd"', "flash: 'runners' is"),
+    "no runner": (DISCO, r"^runners = .*$", "runners = []", r"flash: 'runners' is \[\]"),
+    "a runner's key": (DISCO, r"^pyocd_target = .*\n", "", "flash: 'pyocd_target' is missing; runner 'pyocd' needs it"),
+    "a target that is an option": (DISCO, r'"stm32f746ng"', '"-x y"', "flash: 'pyocd_target' is '-x y'"),
+    "a configuration elsewhere": (
+        DISCO,
+        r"board/stm32f746g-disco.cfg",
+        "../x.cfg",
+        "flash: 'openocd' holds '../x.cfg'",
+    ),
+    "an address elsewhere": (
+        DISCO,
+        r"^stflash_address = .*$",
+        "stflash_address = 0",
+        "'stflash_address' is 0x0, which",
+    ),
+    "device": (H743, r"^chip", 'dfu_id = "x"\nchip', "flash: 'dfu_id' is 'x'; it is written vendor:product"),
+    "stdio": (DISCO, r'console = "serial"', 'console = "stdio"', "'console' is 'stdio'"),
+    "semihosting": (DISCO, r'console = "serial"', 'console = "semihosting"', "'console' is 'semihosting'.*emulator"),
+    "a clock that cannot be set": (GOOD, r"^\[qemu\]", "[clock]\n[qemu]", "'clock' is given, but"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_PARTS)
+def test_wrong_clocks_consoles_and_runners_are_refused_with_the_key(tmp_path, case):
+    good, pattern, replacement, message = WRONG_PARTS[case]
+    text, count = re.subn(pattern, replacement, good, count=1, flags=re.MULTILINE)
+    assert count == 1
+    with pytest.raises(BoardError, match=message) as caught:
+        load_text(tmp_path, text)
+    assert "mine.toml" in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_the_board_of_the_documentation_is_valid(tmp_path):
+    text = (ROOT / "docs" / "boards.md").read_text()
+    board = load_text(tmp_path, re.search(r"```toml\n(.*?)```", text, re.DOTALL)[1])
+    assert (board.name, board.clock.system_hz, board.flash.chip) == ("mine", 216_000_000, "STM32F746")
+    for name in list_boards():
+        assert name == "host" or (boards_dir() / name / "notes.md").is_file()

@@ -4,19 +4,22 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 
 import pytest
 
-from mcucompiler.boards import load_board
+from mcucompiler.boards import list_boards, load_board
 from mcucompiler.build import Flavor, build_firmware, build_program, read_build
+from mcucompiler.build.board_header import write_board_header
 from mcucompiler.build.folder import make_folder
 from mcucompiler.build.size import read_sections
-from mcucompiler.build.toolchain import STANDARD, WARNINGS
+from mcucompiler.build.toolchain import STANDARD, WARNINGS, target_flags
 from mcucompiler.errors import DoesNotFitError, ToolError, UsageError, VerificationError
 from mcucompiler.manifest import read_manifest
 from mcucompiler.resources import boards_dir, runtime_dir
+from tests.support import ROOT
 from tests.support.handmade import make_manifest, make_model, write_program
 
 needs_arm = pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None, reason="arm-none-eabi-gcc is not installed")
@@ -172,12 +175,115 @@ def test_the_runtime_is_silent_under_strict_warnings(tmp_path, compiler):
     folder, _ = write_program(tmp_path)
     board = load_board("mps2-an500" if compiler.startswith("arm") else "host")
     program = build_program(read_manifest(folder), Flavor(board=board, compiler=compiler, hooks=True))
-    names = ["harness/harness.c"]
-    names += ["harness/platform_semihosting.c", "startup/startup_cortex_m.c"] if board.startup else []
+    names = ["harness/harness.c", "harness/guard.c"]
+    names += ["harness/platform_semihosting.c"] if board.startup else []
     names += ["harness/platform_host.c"] if board.is_host else []
-    includes = [f"-I{program.folder}", f"-I{runtime_dir() / 'harness'}", f"-I{folder}"]
-    target = list(program.toolchain.target_flags)
+    check_silence(compiler, [*program.toolchain.target_flags], names, program.folder, folder)
+
+
+def check_silence(compiler, target, names, *folders):
+    includes = [*folders, *(runtime_dir() / name for name in ("harness", "protocol", "include"))]
     for name in names:
-        command = [compiler, *target, STANDARD, "-O2", *WARNINGS, "-Werror", *includes, "-fsyntax-only"]
-        done = subprocess.run([*command, str(runtime_dir() / name)], capture_output=True, text=True, check=False)
+        command = [compiler, *target, STANDARD, "-O2", *WARNINGS, "-Werror", *(f"-I{folder}" for folder in includes)]
+        done = subprocess.run(
+            [*command, "-fsyntax-only", str(runtime_dir() / name)], capture_output=True, text=True, check=False
+        )
         assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@needs_arm
+@pytest.mark.parametrize("name", [name for name in list_boards() if name != "host"])
+def test_what_knows_the_board_is_silent_on_every_board(tmp_path, name):
+    board = load_board(name)
+    write_board_header(board, tmp_path)
+    sources = [path for kind in ("startup", "soc") for path in sorted((runtime_dir() / kind).glob("*.c"))]
+    check_silence("arm-none-eabi-gcc", target_flags(board.cpu), [*sources], tmp_path)
+
+
+@needs_arm
+def test_kernels_run_from_memory_of_their_own_where_they_fit(tmp_path):
+    folder, _ = write_program(tmp_path)
+    board = load_board("nucleo-h743zi2")
+    figures = build_firmware(folder, board).figures
+    kernels = figures["placement"]["kernels"]
+    assert kernels["region"] == "itcm"
+    assert 0 < kernels["bytes"] < 1000
+    flash = next(region for region in figures["regions"] if region["name"] == "flash")
+    assert flash["load_images"][".kernels"] == kernels["bytes"]
+    assert flash["used_bytes"] == sum(flash["sections"].values()) + sum(flash["load_images"].values())
+    code = figures["placement"]["text"]
+    assert code["region"] == "flash"
+
+    path = tmp_path / "small.toml"
+    toml = (boards_dir() / "nucleo-h743zi2" / "board.toml").read_text()
+    path.write_text(toml.replace('length = "64K"', "length = 256"))
+    assert "kernels" not in build_firmware(folder, load_board(str(path))).figures["placement"]
+
+
+@needs_arm
+@pytest.mark.parametrize(
+    ("arena_bytes", "region"),
+    [(64 << 10, "dtcm"), (110 << 10, "dtcm"), (117 << 10, "axi_sram"), (500 << 10, "axi_sram")],
+)
+def test_the_arena_lies_in_the_fastest_memory_that_holds_it(tmp_path, arena_bytes, region):
+    folder, _ = write_program(tmp_path, memory=changed_memory(arena_bytes=arena_bytes))
+    header = folder / "net.h"
+    text, count = re.subn(r"(#define NET_ARENA_BYTES) .*", rf"\1 {arena_bytes}u", header.read_text())
+    assert count == 1
+    header.write_text(text)
+    figures = build_firmware(folder, load_board("nucleo-h743zi2")).figures
+    arena = figures["placement"]["arena"]
+    assert arena["region"] == region
+    assert arena["address"] % 32 == 0
+    assert arena_bytes <= arena["bytes"] <= arena_bytes + 512
+
+
+@needs_arm
+def test_weights_lie_in_flash_and_are_as_many_as_planned(tmp_path):
+    folder, _ = write_program(tmp_path)
+    weights = build_firmware(folder, load_board("stm32f746g-disco")).figures["placement"]["weights"]
+    assert (weights["region"], weights["bytes"]) == ("flash", 16)
+
+
+@needs_arm
+def test_a_stack_that_does_not_fit_the_boards(tmp_path):
+    folder, _ = write_program(tmp_path, memory=changed_memory(stack_bytes=20000))
+    (folder / "net.c").write_text(
+        (folder / "net.c")
+        .read_text()
+        .replace("    NET_STEP_HOOK(1);", "    volatile uint8_t big[9000]; big[0] = a[0]; a[0] = big[0];")
+    )
+    with pytest.raises(DoesNotFitError, match=r"of stack needed") as caught:
+        build_firmware(folder, load_board("stm32f746g-disco"))
+    assert caught.value.exit_code == 3
+
+
+@needs_arm
+def test_an_application_of_the_users_takes_the_place_of_the_firmware(tmp_path):
+    folder, _ = write_program(tmp_path)
+    application = tmp_path / "app.c"
+    application.write_text(
+        '#include "mc_board.h"\n#include "net.h"\n'
+        "static _Alignas(NET_ARENA_ALIGN) uint8_t arena[NET_ARENA_BYTES];\n"
+        "int mc_main(void) { return (int)net_run(arena, sizeof arena); }\n"
+    )
+    result = build_firmware(folder, load_board("nucleo-h743zi2"), application=application)
+    assert result.program.path.parent.name == "application"
+    first = result.program.path.read_bytes()
+    application.write_text(application.read_text().replace("(int)net_run", "1 + (int)net_run"))
+    assert (
+        build_firmware(folder, load_board("nucleo-h743zi2"), application=application).program.path.read_bytes() != first
+    )
+    with pytest.raises(UsageError, match=r"application '.*none\.c' is not a file"):
+        build_firmware(folder, load_board("nucleo-h743zi2"), application=tmp_path / "none.c")
+
+
+@needs_arm
+def test_the_application_of_the_documentation_links(tmp_path):
+    text = (ROOT / "docs" / "boards.md").read_text()
+    folder, _ = write_program(tmp_path)
+    source = re.search(r"```c\n(.*?)```", text, re.DOTALL)[1].replace("vww", "net").replace("VWW", "NET")
+    (tmp_path / "app.c").write_text(source)
+    (tmp_path / "mine.toml").write_text(re.search(r"```toml\n(.*?)```", text, re.DOTALL)[1])
+    figures = build_firmware(folder, load_board(str(tmp_path / "mine.toml")), application=tmp_path / "app.c").figures
+    assert figures["placement"]["arena"] == {"region": "dtcm", "address": 0x20002000, "bytes": 64}

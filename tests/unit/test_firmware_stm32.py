@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +13,20 @@ import pytest
 
 from mcucompiler.api import CompiledModel
 from mcucompiler.boards import Board, load_board
-from mcucompiler.build import Flavor, Program, build_program
+from mcucompiler.build import Flavor, Program, build_firmware, build_program
+from mcucompiler.link.frame import Frame, Receiver, encode
+from mcucompiler.link.messages import Hello, Kind
 from mcucompiler.manifest import Manifest
 from mcucompiler.run import encode_sample, output_array, seeded_samples
 from tests.support import ROOT
 from tests.support.programs import compiled, run_reference
-from tests.support.stm32_model import F405, H743, Classic, Stm32
+from tests.support.stm32_chips import F405, H743, Classic
+from tests.support.stm32_model import Stm32
 
 pytest.importorskip("unicorn", reason="unicorn is not installed")
 from tests.support.unicorn_firmware import Firmware, FirmwareError
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("arm-none-eabi-gcc") is None, reason="arm-none-eabi-gcc is not installed"
-)
+pytestmark = pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None, reason="arm-none-eabi-gcc is not installed")
 APPLICATION = ROOT / "tests" / "support" / "console_application.c"
 
 PORTS = {"A": 0, "B": 1, "D": 3}
@@ -33,22 +34,50 @@ PORTS = {"A": 0, "B": 1, "D": 3}
 CHIPS: dict[str, tuple[type[Stm32], dict[str, object], int]] = {
     "netduinoplus2": (
         F405,
-        {"source_hz": 25_000_000, "external": False, "uart_base": 0x40011000, "uart_clock": (2, 4), "tx": "B6", "rx": "B7"},
+        {
+            "source_hz": 25_000_000,
+            "external": False,
+            "uart_base": 0x40011000,
+            "uart_clock": (2, 4),
+            "tx": "B6",
+            "rx": "B7",
+        },
         168_000_000,
     ),
     "stm32f746g-disco": (
         Classic,
-        {"source_hz": 25_000_000, "external": False, "uart_base": 0x40011000, "uart_clock": (2, 4), "tx": "A9", "rx": "B7"},
+        {
+            "source_hz": 25_000_000,
+            "external": False,
+            "uart_base": 0x40011000,
+            "uart_clock": (2, 4),
+            "tx": "A9",
+            "rx": "B7",
+        },
         216_000_000,
     ),
     "nucleo-f767zi": (
         Classic,
-        {"source_hz": 8_000_000, "external": True, "uart_base": 0x40004800, "uart_clock": (1, 18), "tx": "D8", "rx": "D9"},
+        {
+            "source_hz": 8_000_000,
+            "external": True,
+            "uart_base": 0x40004800,
+            "uart_clock": (1, 18),
+            "tx": "D8",
+            "rx": "D9",
+        },
         216_000_000,
     ),
     "nucleo-h743zi2": (
         H743,
-        {"source_hz": 8_000_000, "external": True, "uart_base": 0x40004800, "uart_clock": (1, 18), "tx": "D8", "rx": "D9"},
+        {
+            "source_hz": 8_000_000,
+            "external": True,
+            "uart_base": 0x40004800,
+            "uart_clock": (1, 18),
+            "tx": "D8",
+            "rx": "D9",
+        },
         480_000_000,
     ),
     "openmv-h7": (
@@ -90,7 +119,9 @@ def built(tmp_path_factory):
             model = (ROOT / "examples" / "digits" / "digits.onnx").read_bytes()
             result, manifest = compiled(model, folder, board=name)
             board = load_board(name)
-            known[name] = Built(board, result, manifest, build_program(manifest, Flavor(board=board, application=APPLICATION)))
+            known[name] = Built(
+                board, result, manifest, build_program(manifest, Flavor(board=board, application=APPLICATION))
+            )
         return known[name]
 
     return build
@@ -142,6 +173,28 @@ def test_outputs_are_exact(name, built):
     assert position == len(chip.sent)
 
 
+@pytest.mark.parametrize("name", [name for name in CHIPS if name != "netduinoplus2"])
+def test_the_firmware_that_build_makes_says_who_it_is(name, built):
+    firmware = built(name)
+    path = build_firmware(firmware.manifest.directory, firmware.board).program.path
+    chip = make_chip(name)
+    chip.arriving.extend(encode(Frame(kind=Kind.HELLO, sequence=7)))
+    frames = []
+
+    def answered(sent: bytes) -> bool:
+        frames[:] = Receiver().feed(bytes(sent))
+        return bool(frames)
+
+    Firmware(path, firmware.board, chip).run(enough=answered)
+    assert [frame.sequence for frame in frames] == [7]
+    hello = Hello.decode(frames[0].payload)
+    assert (hello.board, hello.network) == (name, "net")
+    assert hello.model_digest.hex() == firmware.manifest.model_sha256
+    assert (hello.clock_hz, hello.cycles_hz, hello.board_status) == (CHIPS[name][2], CHIPS[name][2], 0)
+    assert (hello.arena_bytes, hello.stack_bytes) == (firmware.manifest.memory.arena_bytes, firmware.board.stack_bytes)
+    assert (hello.broken_promises, hello.has_fault) == (0, False)
+
+
 @pytest.mark.parametrize("name", ["netduinoplus2", "stm32f746g-disco", "nucleo-h743zi2"])
 @pytest.mark.parametrize(("stuck", "bit"), [("oscillator", 1), ("pll", 2), ("power", 4), ("switch", 8)])
 def test_what_does_not_answer_ends_in_the_internal_oscillator(name, stuck, bit, built):
@@ -173,10 +226,29 @@ def test_an_old_revision_is_not_overclocked(built):
     assert chip.fastest.system == 64_000_000
 
 
-def changed(built: Built, folder: Path, **changes: object) -> Path:
-    """The firmware with other values in the header of the board, as a faulty description would give."""
-    from dataclasses import replace
+@pytest.mark.parametrize("name", ["netduinoplus2", "stm32f746g-disco", "nucleo-h743zi2"])
+def test_a_reset_is_requested_with_the_key(name, built):
+    chip = make_chip(name)
+    start(built(name), chip, b"\xff")
+    assert chip.reset_requested
+    if built(name).board.caches.data_bytes:
+        cleaned = chip.core_writes[0xE000EF6C]
+        assert cleaned == 512, "every line of the data cache is written on to memory before"
 
+
+def test_caches_are_on_and_memory_that_is_not_there_is_out_of_reach(built):
+    chip = make_chip("stm32f746g-disco")
+    start(built("stm32f746g-disco"), chip)
+    assert chip.core[0xE000ED14] >> 16 & 3 == 3, "CCR: both caches"
+    assert chip.core_writes[0xE000EF60] == 512, "every line of the data cache was invalidated"
+    assert chip.core_writes[0xE000EF50] == 1
+    assert chip.core[0xE000ED94] == 5, "MPU_CTRL: on, with the default map behind it"
+    no_external, guard = (1 << 28 | 0x87 << 8 | 31 << 1 | 1, 1 << 28 | 14 << 1 | 1)
+    assert chip.protected == {0: (0, no_external), 1: (0x1FFF8000, guard)}
+
+
+def changed(built: Built, **changes: object) -> Path:
+    """The firmware with other values in the header of the board, as a faulty description would give."""
     clock = replace(built.board.clock, **changes)
     board = replace(built.board, clock=clock, name="faulty")
     return build_program(built.manifest, Flavor(board=board, application=APPLICATION)).path
@@ -196,9 +268,9 @@ def changed(built: Built, folder: Path, **changes: object) -> Path:
         ("nucleo-h743zi2", {"pll_n": 250}, "PLL1 is set to"),
     ],
 )
-def test_the_model_refuses_what_a_chip_would_not_stand(name, changes, message, built, tmp_path):
+def test_the_model_refuses_what_a_chip_would_not_stand(name, changes, message, built):
     with pytest.raises(FirmwareError, match=message):
-        Firmware(changed(built(name), tmp_path, **changes), built(name).board, make_chip(name)).run()
+        Firmware(changed(built(name), **changes), built(name).board, make_chip(name)).run()
 
 
 def test_the_model_refuses_a_wrong_pin_port_and_speed(built):

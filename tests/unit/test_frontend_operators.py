@@ -130,6 +130,13 @@ POOL = [
     ('y = AveragePool<kernel_shape = [3, 2], strides = [2, 2], auto_pad = "SAME_UPPER">(d)', 13),
     ("y = GlobalAveragePool(d)", 13),
     ("y = GlobalMaxPool(d)", 13),
+    ("y = ReduceMax(d)", 13),
+    ("y = ReduceMax<axes = [2, -1], keepdims = 0>(d)", 13),
+    ("y = ReduceMax<axes = [3]>(q)", 13),
+    ("y = ReduceMax<axes = [1]>(d)", 13),
+    ("y = ReduceMax<axes = [1, 3], keepdims = 0>(q)", 13),
+    ("y = ReduceMax<keepdims = 0>(d, a)", 18),
+    ("y = ReduceMax<noop_with_empty_axes = 1>(d)", 18),
     ("y = ReduceMean(d)", 13),
     ("y = ReduceMean<axes = [-1, 2], keepdims = 0>(d)", 13),
     ("y = ReduceMean<keepdims = 0>(d, a)", 18),
@@ -352,6 +359,22 @@ def test_resize_with_axes_and_policies():
         {"scales": np.array([1, 1, 2, 1.3], np.float32)},
         19,
     )
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_resize_of_channels_last(mode):
+    constants = {"f": np.array([1, 2, 1.5, 1], np.float32)}
+    check(f'y = Resize<mode = "{mode}">(d, , f)', "1, 4, 6, 3", constants, exact=mode == "nearest")
+
+
+@pytest.mark.parametrize("mode", ["DCR", "CRD"])
+@pytest.mark.parametrize("source", ["d", "q"])
+def test_depth_to_space(source, mode):
+    check(f'y = DepthToSpace<blocksize = 2, mode = "{mode}">({source})', "2, 12, 3, 4", exact=True)
+
+
+def test_space_to_depth():
+    check("y = SpaceToDepth<blocksize = 3>(d)", "2, 2, 6, 3", exact=True)
 
 
 def test_resize_to_the_same_size():

@@ -122,6 +122,18 @@ CASES = [
         "1, 3, 2",
         {"k": _integers(1, 2, 2)},
     ),
+    (
+        "y = com.microsoft.QLinearConv<channels_last = 1, strides = [2, 1], pads = [1, 0, 0, 1]>"
+        "(x, sx, zx, w, ws, wz, sy, zy)",
+        "1, 5, 4, 2",
+        {"w": _integers(3, 2, 3, 2), "ws": np.float32(0.004), "wz": np.int8(0)},
+    ),
+    (
+        "m = com.microsoft.NhwcMaxPool<kernel_shape = [2, 3], strides = [2, 1]>(x) \n"
+        "y = com.microsoft.QLinearSigmoid(m, sx, zx, sy, zy)",
+        "1, 5, 4, 3",
+        {},
+    ),
 ]
 
 

@@ -236,7 +236,7 @@ def test_unsigned_network_is_held_as_int8() -> None:
     op = Conv(strides=(1, 1), pads=(0,) * 4, dilations=(1, 1), clamp=Clamp(lo=131, hi=250))
     y = make.add(op, x, w, name="inner", **UINT8)
     y = make.add(Pad(pads=(0, 0, 1, 1, 0, 0, 0, 0), value=131.0), y, **UINT8)
-    c = make.constant(np.arange(4, dtype=np.uint8).reshape(4, 1, 1), quant(0.1, 200))
+    c = make.constant(np.arange(4, dtype=np.uint8).reshape(4, 1, 1), quant(0.0973, 200))
     y = make.add(Mul(), y, c, **UINT8)
     graph = make.graph(make.add(Concat(axis=1), y, y, name="y", dtype="uint8", q=quant(0.03, 9)))
     after = checked(make_signed, graph)

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from mcucompiler.frontend.builder import Builder
 from mcucompiler.frontend.onnx_node import OnnxNode
 from mcucompiler.frontend.quantization import EIGHT_BIT as EIGHT_BIT
-from mcucompiler.ir.graph import QuantParams
+from mcucompiler.ir.graph import QuantParams, Tensor
+from mcucompiler.ops import Operator, Transpose
 
 Converter = Callable[[Builder, OnnxNode], None]
 """Emits the IR nodes of one ONNX node; raises ModelError or UnsupportedOperatorError, which name the node."""
@@ -55,3 +56,49 @@ def stated_axes(b: Builder, node: OnnxNode, index: int = 1) -> tuple[int, ...] |
     if node.input(index):
         return b.integers(node, index, "axes")
     return None
+
+
+def works_on_channels_last(node: OnnxNode) -> bool:
+    """Whether a node takes and gives images as [N, *S, C], as ONNX Runtime's own operators may."""
+    return node.op_type == "NhwcMaxPool" or bool(node.get("channels_last", 0))
+
+
+def channels_first(b: Builder, node: OnnxNode, x: Tensor, *, last: bool) -> Tensor:
+    """An input in ONNX's order; where ``last`` says so it comes as [N, *S, C]."""
+    if not last:
+        return x
+    rank = len(x.shape)
+    perm = (0, rank - 1, *range(1, rank - 1))
+    return b.tensors[b.emit(node, Transpose(perm=perm), [x.name], dtype=x.dtype, transparent=True)]
+
+
+def emit_image(
+    b: Builder,
+    node: OnnxNode,
+    op: Operator,
+    inputs: Sequence[str],
+    *,
+    last: bool,
+    dtype: str,
+    quant: QuantParams | None = None,
+    claims: Mapping[int, QuantParams] | None = None,
+    transparent: bool = False,
+) -> None:
+    """The operator of a node whose image went through ``channels_first``, and the way back.
+
+    Args:
+        b: the graph under construction.
+        node: the ONNX node; its first output is the result.
+        op: its operator in ONNX's order.
+        inputs: as for ``Builder.emit``; so are the others.
+        last: whether the node gives [N, *S, C].
+        dtype: of the output.
+        quant: of the output.
+        claims: under which parameters inputs are read.
+        transparent: whether the output has the input's quantisation parameters.
+    """
+    output = "" if last else node.outputs[0]
+    result = b.emit(node, op, inputs, dtype=dtype, output=output, quant=quant, claims=claims, transparent=transparent)
+    if last:
+        perm = (0, *range(2, len(b.tensors[result].shape)), 1)
+        b.emit(node, Transpose(perm=perm), [result], dtype=dtype, output=node.outputs[0], transparent=True)

@@ -7,7 +7,14 @@ import numpy as np
 
 from mcucompiler.frontend.builder import Builder
 from mcucompiler.frontend.onnx_node import OnnxNode
-from mcucompiler.frontend.operators.common import EIGHT_BIT, Table, output_dtype
+from mcucompiler.frontend.operators.common import (
+    EIGHT_BIT,
+    Table,
+    channels_first,
+    emit_image,
+    output_dtype,
+    works_on_channels_last,
+)
 from mcucompiler.frontend.operators.windows import explicit_pads, read_window, spatial_dims
 from mcucompiler.ir.graph import QuantParams, Tensor
 from mcucompiler.ops import Conv, ConvTranspose
@@ -56,9 +63,8 @@ def conv(b: Builder, node: OnnxNode) -> None:
 
 def qlinear_conv(b: Builder, node: OnnxNode) -> None:
     """QLinearConv: x, its scale and zero point, w likewise, those of y, bias in units of sx * sw."""
-    if node.get("channels_last", 0):
-        raise node.unsupported("channels_last=1; supported: 0")
-    x, w = b.activation(node, 0, EIGHT_BIT), _weights(b, node, 3)
+    last = works_on_channels_last(node)
+    x, w = channels_first(b, node, b.activation(node, 0, EIGHT_BIT), last=last), _weights(b, node, 3)
     if w.dtype not in EIGHT_BIT:
         raise node.unsupported(f"{w.dtype} weights; supported: int8 and uint8")
     op = _conv_op(node, x, w)
@@ -72,7 +78,7 @@ def qlinear_conv(b: Builder, node: OnnxNode) -> None:
         if b.materialize(node, bias).dtype != "int32":
             raise node.invalid("the bias is not int32", found=b.materialize(node, bias).dtype)
         claims[2] = bias_quant(qx, qw)
-    b.emit(node, op, [x.name, w.name, bias], dtype=dtype, output=node.outputs[0], quant=qy, claims=claims)
+    emit_image(b, node, op, [x.name, w.name, bias], last=last, dtype=dtype, quant=qy, claims=claims)
 
 
 def bias_quant(qx: QuantParams, qw: QuantParams) -> QuantParams:

@@ -7,10 +7,19 @@ import math
 
 from mcucompiler.frontend.builder import Builder
 from mcucompiler.frontend.onnx_node import OnnxNode
-from mcucompiler.frontend.operators.common import EIGHT_BIT, Table, axes_of, output_dtype, stated_axes
+from mcucompiler.frontend.operators.common import (
+    EIGHT_BIT,
+    Table,
+    axes_of,
+    channels_first,
+    emit_image,
+    output_dtype,
+    stated_axes,
+    works_on_channels_last,
+)
 from mcucompiler.frontend.operators.windows import read_window, spatial_dims
 from mcucompiler.ir.graph import QuantParams, Tensor
-from mcucompiler.ops import AveragePool, MaxPool, Operator, ReduceMean, Reshape, Transpose
+from mcucompiler.ops import AveragePool, MaxPool, ReduceMean, Reshape, Transpose
 
 
 def average_pool(b: Builder, node: OnnxNode) -> None:
@@ -32,10 +41,11 @@ def _average_op(node: OnnxNode, spatial: tuple[int, ...]) -> AveragePool:
 
 
 def max_pool(b: Builder, node: OnnxNode) -> None:
-    """MaxPool, of real numbers or of integers."""
+    """MaxPool, of real numbers or of integers; com.microsoft NhwcMaxPool, of integers as [N, *S, C]."""
     if len(node.outputs) > 1 and node.outputs[1]:
         raise node.unsupported("its second output (indices) is asked for; supported: the maxima only")
-    x = b.activation(node)
+    last = works_on_channels_last(node)
+    x = channels_first(b, node, b.activation(node), last=last)
     window = read_window(node, spatial_dims(node, x))
     op = MaxPool(
         kernel=window.kernel,
@@ -44,7 +54,7 @@ def max_pool(b: Builder, node: OnnxNode) -> None:
         dilations=window.dilations,
         ceil_mode=bool(node.get("ceil_mode", 0)),
     )
-    b.emit(node, op, [x.name], dtype=x.dtype, output=node.outputs[0], transparent=True)
+    emit_image(b, node, op, [x.name], last=last, dtype=x.dtype, transparent=True)
 
 
 def global_max_pool(b: Builder, node: OnnxNode) -> None:
@@ -121,42 +131,24 @@ def _operands(b: Builder, node: OnnxNode) -> tuple[Tensor, QuantParams, QuantPar
     return x, qx, b.quant_params(node, 3, 4, dtype=dtype, what="the output"), dtype
 
 
-def _channels_first(b: Builder, node: OnnxNode, x: Tensor) -> Tensor:
-    """The input in ONNX's order; with channels_last set it comes as [N, *S, C]."""
-    if not node.get("channels_last", 0):
-        return x
-    rank = len(x.shape)
-    perm = (0, rank - 1, *range(1, rank - 1))
-    return b.tensors[b.emit(node, Transpose(perm=perm), [x.name], dtype=x.dtype, transparent=True)]
-
-
-def _emit_pool(
-    b: Builder, node: OnnxNode, op: Operator, x: Tensor, qx: QuantParams, qy: QuantParams, dtype: str
-) -> None:
-    """The pool, and the way back to channels last where the node works in that order."""
-    last = bool(node.get("channels_last", 0))
-    output = "" if last else node.outputs[0]
-    result = b.emit(node, op, [x.name], dtype=dtype, output=output, quant=qy, claims={0: qx})
-    if last:
-        rank = len(x.shape)
-        perm = (0, *range(2, rank), 1)
-        b.emit(node, Transpose(perm=perm), [result], dtype=dtype, output=node.outputs[0], transparent=True)
-
-
 def qlinear_average_pool(b: Builder, node: OnnxNode) -> None:
     """com.microsoft QLinearAveragePool."""
     x, qx, qy, dtype = _operands(b, node)
-    x = _channels_first(b, node, x)
-    _emit_pool(b, node, _average_op(node, spatial_dims(node, x)), x, qx, qy, dtype)
+    last = works_on_channels_last(node)
+    x = channels_first(b, node, x, last=last)
+    op = _average_op(node, spatial_dims(node, x))
+    emit_image(b, node, op, [x.name], last=last, dtype=dtype, quant=qy, claims={0: qx})
 
 
 def qlinear_global_average_pool(b: Builder, node: OnnxNode) -> None:
     """com.microsoft QLinearGlobalAveragePool."""
     x, qx, qy, dtype = _operands(b, node)
-    x = _channels_first(b, node, x)
+    last = works_on_channels_last(node)
+    x = channels_first(b, node, x, last=last)
     if len(x.shape) < 3:
         raise node.invalid("input has no spatial axes", found=str(list(x.shape)), supported="[N, C, *S]")
-    _emit_pool(b, node, ReduceMean(axes=tuple(range(2, len(x.shape)))), x, qx, qy, dtype)
+    op = ReduceMean(axes=tuple(range(2, len(x.shape))))
+    emit_image(b, node, op, [x.name], last=last, dtype=dtype, quant=qy, claims={0: qx})
 
 
 CONVERTERS: Table = {
@@ -166,6 +158,7 @@ CONVERTERS: Table = {
     ("", "MaxPool"): max_pool,
     ("", "ReduceMax"): reduce_max,
     ("", "ReduceMean"): reduce_mean,
+    ("com.microsoft", "NhwcMaxPool"): max_pool,
     ("com.microsoft", "QLinearAveragePool"): qlinear_average_pool,
     ("com.microsoft", "QLinearGlobalAveragePool"): qlinear_global_average_pool,
 }

@@ -9,7 +9,7 @@ import numpy as np
 
 from mcucompiler.frontend.builder import Builder
 from mcucompiler.frontend.onnx_node import OnnxNode
-from mcucompiler.frontend.operators.common import Table, axes_of
+from mcucompiler.frontend.operators.common import Table, axes_of, channels_first, emit_image
 from mcucompiler.ir.graph import Tensor
 from mcucompiler.ops import Resize
 
@@ -40,13 +40,18 @@ def resize(b: Builder, node: OnnxNode) -> None:
     if node.get("antialias", 0) or node.get("exclude_outside", 0):
         raise node.unsupported("antialias or exclude_outside; supported: neither")
     sizes, scales = _geometry(b, node, x)
-    if sizes[:2] != x.shape[:2]:
-        raise node.unsupported(
-            f"{list(x.shape)} to {list(sizes)}; supported: the spatial axes, which are the third and later ones"
-        )
     if sizes == x.shape and all(scale == 1 for scale in scales):
         b.alias(node, x.name, node.outputs[0])
         return
+    last = sizes[:2] != x.shape[:2]
+    if last:  # an optimizer has moved a Transpose past it
+        if (sizes[0], sizes[-1]) != (x.shape[0], x.shape[-1]) or (mode == "linear" and x.dtype != "float32"):
+            raise node.unsupported(
+                f"{list(x.shape)} to {list(sizes)}; supported: the spatial axes of [N, C, *S], or of [N, *S, C] "
+                "unless it interpolates integers"
+            )
+        sizes, scales = (sizes[0], sizes[-1], *sizes[1:-1]), (scales[0], scales[-1], *scales[1:-1])
+    x = channels_first(b, node, x, last=last)
     op = Resize(
         sizes=sizes,
         scales=scales,
@@ -55,7 +60,7 @@ def resize(b: Builder, node: OnnxNode) -> None:
         nearest=nearest,
         truncate=mode == "linear" and x.dtype != "float32",
     )
-    b.emit(node, op, [x.name], dtype=x.dtype, output=node.outputs[0], transparent=True)
+    emit_image(b, node, op, [x.name], last=last, dtype=x.dtype, transparent=True)
 
 
 def _geometry(b: Builder, node: OnnxNode, x: Tensor) -> tuple[tuple[int, ...], tuple[float, ...]]:

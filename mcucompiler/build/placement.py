@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which region of a board holds what, and the linker script that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mcucompiler.boards import RUNTIME_DATA_BYTES, Board, Region
+from mcucompiler.build.board_header import stack_guard
+from mcucompiler.build.harness import FENCE_BYTES
+from mcucompiler.emit.environment import environment
+from mcucompiler.errors import DoesNotFitError
+from mcucompiler.manifest import Manifest
+
+ARENA_ALIGN_BYTES = 32
+FENCES_BYTES = 2 * FENCE_BYTES + 2 * ARENA_ALIGN_BYTES
+"""What firmware that tests a network puts around its arena."""
+
+
+def place_contents(manifest: Manifest, board: Board) -> dict[str, Region]:
+    """A region for each content: the first that may hold it, and where its size is known, has the room.
+
+    The board's order of regions is that of preference, so the arena goes to the fastest memory with room for it. Empty
+    for the host.
+
+    Raises:
+        DoesNotFitError: no region has the room.
+    """
+    if board.is_host:
+        return {}
+    wanted = {"arena": manifest.memory.arena_bytes, "weights": manifest.memory.weights_bytes}
+    place: dict[str, Region] = {}
+    for content in ("vectors", "text", "rodata", "data", "stack", "weights", "arena"):
+        place[content] = _region_for(manifest, board, content, wanted.get(content, 0), place)
+    return place
+
+
+def _region_for(manifest: Manifest, board: Board, content: str, needed: int, place: Mapping[str, Region]) -> Region:
+    candidates = board.holding(content)
+    room = {region.name: region.length for region in candidates}
+    spare = dict.fromkeys(room, 0)
+    if content == "arena":
+        room = {region.name: region.length - _stack(region, board, place) for region in candidates}
+        spare = {region.name: FENCES_BYTES + _data(region, place) for region in candidates}
+    # With room to spare for the runtime's data if possible; else the linker tells whether they fit too.
+    for reserve in (1, 0):
+        for region in candidates:
+            if room[region.name] - reserve * spare[region.name] >= needed:
+                return region
+    available = max(room.values())
+    raise DoesNotFitError(
+        "RAM" if content == "arena" else "flash",
+        needed,
+        available,
+        peak=f"the {content} of {manifest.name!r} on board {board.name!r}",
+        alternative=f"compile with --ram-limit {available}, or choose a larger board"
+        if content == "arena"
+        else "choose a board with more memory for weights",
+    )
+
+
+def _data(region: Region, place: Mapping[str, Region]) -> int:
+    return RUNTIME_DATA_BYTES if place["data"] is region else 0
+
+
+def _stack(region: Region, board: Board, place: Mapping[str, Region]) -> int:
+    return board.stack_bytes if place["stack"] is region else 0
+
+
+def place_kernels(board: Board, size_bytes: int) -> Region | None:
+    """A region of its own for the network's kernels: the first that may hold them and has the room, None for none."""
+    return next((region for region in board.holding("kernels") if 0 < size_bytes <= region.length), None)
+
+
+def linker_script(
+    board: Board,
+    place: Mapping[str, Region],
+    *,
+    weights: tuple[str, ...],
+    kernels: tuple[str, ...],
+    arena_bytes: int,
+    needs_arena: bool = True,
+) -> str:
+    """The linker script.
+
+    Args:
+        board: the target.
+        place: region of each content, and of "kernels" where they have one.
+        weights: patterns of the object files that hold the network's constants.
+        kernels: patterns of those that hold its kernels.
+        arena_bytes: the network's arena.
+        needs_arena: whether to insist on it; a user's application may keep it where it likes.
+    """
+    return (
+        environment()
+        .get_template("linker.ld.j2")
+        .render(
+            board=board,
+            place={content: region.name for content, region in place.items()},
+            weights=weights,
+            kernels=kernels if "kernels" in place else (),
+            arena_bytes=arena_bytes,
+            needs_arena=needs_arena,
+            guarded=stack_guard(board) != 0,
+        )
+    )

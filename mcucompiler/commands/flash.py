@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``flash``: firmware onto a board."""
+
+from __future__ import annotations
+
+import argparse
+
+from mcucompiler.commands.options import add_directory, seconds
+from mcucompiler.commands.session import Session
+
+HELP = "build the firmware and write it to a board"
+_RUNNERS = ("pyocd", "openocd", "st-flash", "dfu-util")
+_DEFAULT_TIMEOUT_S = 180.0
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_directory(parser)
+    parser.add_argument("--board", required=True, metavar="B", help="board, or a board's .toml file")
+    parser.add_argument(
+        "--runner", choices=_RUNNERS, default="", help="program that flashes (default: the board's first installed one)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the command instead of running it")
+    parser.add_argument(
+        "--protocol",
+        choices=("serial", "mlperf"),
+        default="serial",
+        help="what the firmware speaks (default %(default)s)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        default=_DEFAULT_TIMEOUT_S,
+        metavar="S",
+        help="seconds after which the program is stopped (default %(default)g)",
+    )
+
+
+def run(args: argparse.Namespace, session: Session) -> int:
+    """Build, flash, and say what comes next."""
+    from mcucompiler.boards import load_board
+    from mcucompiler.build import build_firmware
+    from mcucompiler.flash import flash, plan_flash
+    from mcucompiler.flash.flashing import prepare
+    from mcucompiler.flash.runners import require_installed
+
+    board = load_board(args.board)
+    plan_flash(board, args.directory, args.runner)  # refuse what cannot be before the long work
+    with session.progress() as progress:
+        progress("building", 0, 0)
+        firmware = build_firmware(args.directory, board, protocol=args.protocol).program.path.resolve()
+        plan = plan_flash(board, firmware, args.runner)
+        if args.dry_run:
+            prepare(plan, firmware)
+        else:
+            require_installed(plan, board)
+            session.note(plan.text)
+            what = f"flashing {board.name} with {plan.runner}"
+            progress(what, 0, 0)
+            flash(
+                board,
+                plan,
+                firmware,
+                timeout_s=args.timeout,
+                progress=lambda percent: progress(what, percent, 100),
+                line=session.note,
+            )
+    if args.dry_run:
+        session.show([plan.text])
+        return 0
+    port = "serial:/dev/ttyACM0"
+    session.show(
+        [
+            f"{board.name} is flashed with {firmware}",
+            f"next: mcucompiler validate {args.directory} --model MODEL.onnx --on {port}"
+            if args.protocol == "serial"
+            else "next: connect MLPerf Tiny's runner to the board's serial port",
+        ]
+    )
+    return 0
