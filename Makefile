@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := gcc gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm clang openocd python3-venv
+PACKAGES := cmake g++ gcc gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm clang openocd python3-venv
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Regenerates results.md and results.json here, and the table in the README: RAM, flash, instructions and exactness of each network.
+"""Regenerates results.md and results.json here, and the table in the README.
+
+RAM, flash, instructions and exactness of each network:
 
     python benchmarks/run.py [NAME ...]
 

@@ -50,7 +50,8 @@ def main() -> None:
     compiled = compile_model(MODEL, CompileOptions(board=BOARD))
     shutil.rmtree(arguments.output, ignore_errors=True)
     compiled.write(arguments.output)
-    console.print(f"   {len(compiled.tree.program.steps)} steps, {time.perf_counter() - start:.1f} s -> {arguments.output}/")
+    seconds = time.perf_counter() - start
+    console.print(f"   {len(compiled.tree.program.steps)} steps, {seconds:.1f} s -> {arguments.output}/")
 
     console.print("[bold]2. build[/] the firmware")
     figures = build_firmware(arguments.output, load_board(BOARD)).figures
@@ -70,20 +71,23 @@ def main() -> None:
     expected = onnx_runtime_logits(images)
     ours, theirs = logits.argmax(1), expected.argmax(1)
     table = Table(show_header=False, box=None, padding=(0, 2))
-    table.add_row("accuracy on the Cortex-M7", f"{(ours == labels).mean():.2%}  ({(ours == labels).sum()} of {len(labels)})")
+    right = (ours == labels).sum()
+    table.add_row("accuracy on the Cortex-M7", f"{right / len(labels):.2%}  ({right} of {len(labels)})")
     table.add_row("accuracy in ONNX Runtime", f"{(theirs == labels).mean():.2%}")
     table.add_row("predictions that differ", str((ours != theirs).sum()))
     table.add_row("output values that differ", f"{(logits != expected).sum()} of {logits.size}")
     table.add_row("RAM: arena + stack", f"{manifest.memory.arena_bytes:,} + {bench.stack_bytes or 0:,} bytes")
-    table.add_row("flash: code + constants", f"{figures['code_bytes']:,} + {figures['weights_bytes'] + figures['rodata_bytes']:,} bytes")
-    table.add_row("instructions per image", f"{bench.instructions:,}  ({bench.instructions / manifest.macs:.2f} per MAC)")
+    constants = figures["weights_bytes"] + figures["rodata_bytes"]
+    table.add_row("flash: code + constants", f"{figures['code_bytes']:,} + {constants:,} bytes")
+    per_mac = bench.instructions / manifest.macs
+    table.add_row("instructions per image", f"{bench.instructions:,}  ({per_mac:.2f} per MAC)")
     console.print(table)
 
-    folder = arguments.output
+    folder, model = arguments.output, MODEL.relative_to(HERE.parents[1])
     console.print("\n[bold]what to type next[/]  (after: . .venv/bin/activate)")
     for command, what in (
         (f"mcucompiler bench {folder} --on qemu", "instructions of each step"),
-        (f"mcucompiler validate {folder} --model {MODEL.relative_to(HERE.parents[1])} --on qemu --layers", "every tensor"),
+        (f"mcucompiler validate {folder} --model {model} --on qemu --layers", "every tensor"),
         (f"mcucompiler report {folder}", "memory, exactness and kernels"),
         ("mcucompiler compile YOUR.onnx -o out", "a network of your own"),
     ):
