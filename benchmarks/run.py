@@ -81,6 +81,7 @@ def measure(path: Path) -> dict[str, Any]:
         "file": path.name,
         "macs": manifest.macs,
         "instructions": bench.instructions,
+        "estimated_cycles": manifest.estimated_cycles,
         "arena_bytes": manifest.memory.arena_bytes,
         "lower_bound_bytes": manifest.memory.lower_bound_bytes,
         "stack_bytes": bench.stack_bytes,
@@ -95,9 +96,9 @@ def measure(path: Path) -> dict[str, Any]:
 def table(results: dict[str, dict[str, Any]]) -> str:
     """The results as a Markdown table."""
     lines = [
-        "| network | MACs | instructions | per MAC | best peer | arena + stack | peer's RAM | code | constants "
+        "| network | MACs | instructions | per MAC | est. cycles per MAC | best peer | arena + stack | peer's RAM | code | constants "
         "| proved channels |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, r in results.items():
         peer = PEERS.get(name)
@@ -107,6 +108,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
             f"{r['macs']:,}",
             f"{r['instructions']:,}",
             f"{r['instructions'] / max(r['macs'], 1):.2f}",
+            f"{r['estimated_cycles'] / max(r['macs'], 1):.2f}",
             f"{peer.instructions:,} ({peer.system})" if peer else "-",
             f"{r['arena_bytes']:,} + {r['stack_bytes']:,}",
             f"{peer.ram_bytes:,}" if peer and peer.ram_bytes else "-",

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights as kernels read them: one stream of words, in the order of their use.
 
-A stream holds, for each group of channels, two words (number of blocks, and how many of the last of
-them are requantized in float32), then the blocks. A block of ``channels`` outputs is: their biases,
-the weights, their multipliers, and their channel indices, two in a word. Weights come in steps of
+A stream holds, for each group of channels, two words (numbers of blocks that are requantized in
+integers and, behind them, in float32), then the blocks. A block of ``channels`` outputs is: their
+biases, the weights, their multipliers, and their channel indices, two in a word. Weights come in steps of
 two inputs (a, b). Narrow weights of two outputs (c, d) share a word of the bytes c.a, d.a, c.b, d.b,
 so that SXTB16 gives the pairs of c and, rotated by 8, those of d. Wide weights (beyond int8, from
 asymmetric zero points) have a word of 16-bit a, b for each output.
@@ -102,14 +102,14 @@ def pack_stream(channels: Channels, *, block: int, steps: int, narrow: bool) -> 
 
     Args:
         channels: the group.
-        block: output channels in a block, 2 or 4.
+        block: output channels in a block, even.
         steps: steps of two inputs.
         narrow: whether weights are packed as bytes.
     """
     counts = arrange_blocks(channels.proved, block)
     order = step_order(channels.weights.shape[1], steps)
     padded = np.concatenate([channels.weights, np.zeros((len(channels.weights), 1), np.int64)], axis=1)
-    words: list[Word] = [_words([len(counts.integer) + len(counts.floating), len(counts.floating)])]
+    words: list[Word] = [_words([len(counts.integer), len(counts.floating)])]
     for number, members in enumerate((*counts.integer, *counts.floating)):
         picked = list(members)
         bits = channels.multipliers if number < len(counts.integer) else channels.float_bits

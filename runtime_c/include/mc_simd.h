@@ -19,6 +19,15 @@
 #define MC_SIMD_DSP 0
 #endif
 
+/* Whether functions in scheduled assembly take the place of their portable twins: they need the DSP instructions, a
+ * float unit, and R9, which they save and restore but which position-independent data may reserve. */
+#if MC_SIMD_DSP && defined(__thumb2__) && defined(__ARM_FP) && !defined(__PIC__) && !defined(__ARM_RWPI)
+#define MC_SCHEDULED 1
+#define MC_UNUSED __attribute__((unused))
+#else
+#define MC_SCHEDULED 0
+#endif
+
 _Static_assert((-3 >> 1) == -2, "kernels rely on >> of negative values rounding down");
 #if defined(__BYTE_ORDER__)
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "packed weights and activations are little-endian");

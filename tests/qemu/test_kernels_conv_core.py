@@ -6,10 +6,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mcucompiler.ops.base import Clamp
+from mcucompiler.ops.conv import Conv
 from mcucompiler.ops.gemm import Gemm
 from tests.support.conv_cases import Numbers, integer_case, plain_conv, shaped_cases
 from tests.support.kernel_qemu import measure_cases
-from tests.support.kernels import lowered, reference_of
+from tests.support.kernels import Case, lowered, reference_of, run_cases
 
 pytestmark = pytest.mark.qemu
 
@@ -19,6 +21,39 @@ def test_every_path_gives_the_same_bits() -> None:
     for case, measured in zip(cases, measure_cases(cases), strict=True):
         np.testing.assert_array_equal(measured.outputs[0], reference_of(case)[0])
         assert measured.stack_bytes <= lowered(case)[1].stack_bytes
+
+
+def test_scheduled_and_portable_forms_agree_on_random_shapes() -> None:
+    """Heads, loops and tails of all kinds, pixels left over, odd channels, clamps, groups, wide weights."""
+    rng = np.random.default_rng(20)
+    cases = [random_products(rng) for _ in range(60)]
+    twins = run_cases(cases)
+    for case, measured, twin in zip(cases, measure_cases(cases), twins, strict=True):
+        np.testing.assert_array_equal(measured.outputs[0], reference_of(case)[0])
+        np.testing.assert_array_equal(measured.outputs[0], twin[0])
+
+
+def random_products(rng: np.random.Generator) -> Case:
+    """A pointwise or small convolution, or a fully connected layer."""
+    numbers = Numbers(
+        seed=int(rng.integers(2**32)),
+        weight_zero=int(rng.choice([0, 0, 0, 0, 9])),
+        gain=float(rng.choice([1.0, 1.0, 0.3, 30.0, 1e8])),
+        extreme=bool(rng.integers(2)),
+        exact=str(rng.choice(["proved", "proved", "float"])),
+        clamp=[None, None, Clamp(lo=-128, hi=40), Clamp(lo=-11, hi=127), Clamp(lo=-3, hi=3)][int(rng.integers(5))],
+    )
+    inputs, outputs = int(rng.integers(1, 90)), int(rng.integers(1, 20))
+    kind = str(rng.choice(["pointwise", "window", "rows"]))
+    if kind == "rows":
+        return integer_case(Gemm(), (int(rng.integers(1, 3)), inputs), (outputs, inputs), numbers)
+    size = (int(rng.integers(1, 4)), int(rng.integers(1, 8)))
+    if kind == "pointwise":
+        conv = Conv(strides=(1, 1), pads=(0, 0, 0, 0), dilations=(1, 1), groups=1)
+        return integer_case(conv, (1, inputs, *size), (outputs, inputs, 1, 1), numbers)
+    conv = Conv(strides=(1, 1), pads=(1, 1, 1, 1), dilations=(1, 1), groups=2)
+    group = inputs // 8 + 1
+    return integer_case(conv, (1, 2 * group, *size), (2 * outputs, group, 3, 3), numbers)
 
 
 def test_instructions_per_product() -> None:

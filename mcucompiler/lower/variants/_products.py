@@ -3,11 +3,13 @@
 
 The unit of convolutions and matrix products: ``pixels`` columns of pairs of inputs lie in scratch
 memory, a stream of weights is read once for each of them. 2 channels by 4 pixels fill the registers
-of an Armv7E-M core; a single pixel takes 4 channels to share its loads.
+of an Armv7E-M core; a single pixel takes 4 or 6 channels to share its loads. Narrow weights have a
+scheduled form in assembly beside the portable one that defines it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,14 +18,19 @@ import numpy as np
 from mcucompiler.lower.packing import BlockCounts, Channels, is_narrow, pack_stream
 from mcucompiler.lower.types import ConstantArg, ConstantArray
 from mcucompiler.lower.variants._weighted import INT8_RANGE, WeightedLayer
+from mcucompiler.machine.blocks.products import FARTHEST, Effort, ProductForm, product_function
 from mcucompiler.numerics.integer_form import RequantForm
 
-_LONGEST_BODY = 8  # steps in the body of the loop over inputs
-_WHOLE_BODY = 12  # sums of up to so many steps need no loop
+_BODY, _REST_BODY = 8, 4  # steps in the body of the loop over inputs, for most pixels and for those left over
+_WHOLE_BODY = 12  # sums of up to so many steps need no loop, in kernels that layers share
+_WHOLE_OWN_BODY, _OWN_BODY = 16, 16  # the same in kernels of one layer
+_PORTABLE_BODY = 2  # steps in the loop of the portable form
 _THREES = (6, 9)  # so many pixels are done by threes as quickly as by fours and the rest, in less code
-_LOOP_COST = 5  # instructions of an iteration besides its steps
-_TAIL_COST = {"integer": 3, "float": 9}  # instructions of an output element
-_BLOCK_COST = 18  # instructions of a block besides
+_SINGLE_PIXEL = {4: (6.2, 24.0), 6: (8.7, 30.0)}  # estimated cycles of a step and of a tail, by output channels
+_WIDE_STEP, _WIDE_BLOCK = 3, 40  # instructions of the portable form besides loads and products
+_TAIL_COST = {"integer": 3, "float": 9}  # instructions of an output element in the portable form
+_PORTABLE_STACK_BYTES = 80
+_PORTABLE_CYCLES = 1.0  # estimated cycles per instruction of what the C compiler orders
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +82,13 @@ class Output:
         channel: its number in the block.
         index_word: word behind the weights that holds the channel's index.
         high: whether in its high half.
-        pixels: accumulator and offset from the first pixel, for each pixel.
+        sums: accumulator of each pixel.
     """
 
     channel: int
     index_word: int
     high: bool
-    pixels: tuple[tuple[str, int], ...]
+    sums: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,29 +98,29 @@ class Block:
     Attributes:
         pixels: columns.
         channels: output channels.
-        steps: steps of two inputs in a sum.
-        unroll: steps in the body of the loop over inputs; equal to ``steps`` where there is none.
-        body: what the body does.
-        stream_words: words of weights that the body reads.
-        column_step: words of columns, or bytes where ``direct``, that the body reads.
+        body: what the body of the portable form does, a few steps.
+        stream_words: words of weights that it reads.
+        column_step: words of columns, or bytes where ``direct``, that it reads.
         direct: whether the inputs are read as bytes from where they lie, without columns.
         outputs: for each output channel of the block, where its index lies in the words behind the
-            weights, and for each pixel the accumulator and the offset in elements from the first.
+            weights, and for each pixel the accumulator.
         offset_words: number of words with channel indices.
-        step_outputs: elements of the output from one block of pixels to the next.
+        stride: from a pixel of the output to the next, None where it is an argument.
+        form: what the scheduled form is specialized to, None where there is none.
+        lines: its assembler text.
     """
 
     pixels: int
     channels: int
-    steps: int
-    unroll: int
     body: tuple[Operation, ...]
     stream_words: int
     column_step: int
     direct: bool
     outputs: tuple[Output, ...]
     offset_words: int
-    step_outputs: int
+    stride: int | None
+    form: ProductForm | None
+    lines: tuple[str, ...]
 
     @property
     def registers(self) -> tuple[str, ...]:
@@ -156,73 +163,136 @@ class Blocking:
         whole: pixels at a time.
         rest: pixels left over, 0 for none.
         channels: output channels at a time.
-        steps: steps of two inputs, padding included.
-        unroll: steps in a loop body.
+        steps: steps of two inputs, padding included; even.
         narrow: whether weights are packed as bytes.
         pixels: pixels in all.
         direct: whether a single pixel is read as bytes from where it lies.
+        stride: elements from a pixel of the output to the next, None where it is an argument.
+        unrolled: sums of up to so many steps need no loop.
+        body: steps in the body of a loop.
     """
 
     whole: int
     rest: int
     channels: int
     steps: int
-    unroll: int
     narrow: bool
     pixels: int
     direct: bool
+    stride: int | None
+    unrolled: int
+    body: int
 
     @property
     def column_words(self) -> int:
         """Words of scratch for the columns."""
         return 0 if self.direct else self.whole * self.steps
 
-    def blocks(self, out_stride: int) -> tuple[Block, ...]:
-        """The kinds of blocks: that of ``whole`` pixels, and that of the ``rest``."""
-        return tuple(self._block(pixels, out_stride) for pixels in (self.whole, self.rest) if pixels)
+    @property
+    def label(self) -> str:
+        """Pixels and inputs as part of an identifier: what the code depends on."""
+        head, unroll = self._cut(whole=True)
+        inputs = f"k{2 * head}" if not unroll else f"k{2 * unroll}n" + (f"{2 * head}" if head < unroll else "")
+        rest = f"and{self.rest}" if self.rest else ""
+        return f"{self.whole}{rest}px_{inputs}" + (f"_to{self.stride}" if self.stride else "")
 
-    def _block(self, pixels: int, out_stride: int) -> Block:
+    def blocks(self, tail: Tail) -> tuple[Block, ...]:
+        """The kinds of blocks: that of ``whole`` pixels, and that of the ``rest``."""
+        kinds = ((self.whole, True), (self.rest, False))
+        return tuple(self._block(pixels, self._form(pixels, tail, whole=whole)) for pixels, whole in kinds if pixels)
+
+    def _cut(self, *, whole: bool) -> tuple[int, int]:
+        """Steps before the loop over inputs, and in its body; 0 where there is none."""
+        longest, body = (self.unrolled, self.body) if whole else (_REST_BODY, _REST_BODY)
+        if self.steps <= longest:
+            return self.steps, 0
+        return (self.steps - 1) % body + 1, body
+
+    def _stride(self, pixels: int) -> int | None:
+        return 0 if pixels == 1 else self.stride
+
+    def _form(self, pixels: int, tail: Tail, *, whole: bool) -> ProductForm | None:
+        if not self.narrow:
+            return None
+        head, unroll = self._cut(whole=whole)
+        return ProductForm(
+            channels=self.channels,
+            pixels=pixels,
+            head=head,
+            unroll=unroll,
+            direct=self.direct,
+            integer=tail.integer,
+            floating=tail.floating,
+            stride=self._stride(pixels),
+            shift=tail.shift,
+            lo=tail.lo,
+            hi=tail.hi,
+        )
+
+    def _block(self, pixels: int, form: ProductForm | None) -> Block:
         words = self.channels // 2 if self.narrow else self.channels
         body: list[Operation] = []
-        for step in range(self.unroll):
+        for step in range(_PORTABLE_BODY):
             body += _step(step, pixels, self.channels, words, self.direct)
         return Block(
             pixels=pixels,
             channels=self.channels,
-            steps=self.steps,
-            unroll=self.unroll,
             body=tuple(body),
-            stream_words=self.unroll * words,
-            column_step=self.unroll * (2 if self.direct else pixels),
+            stream_words=_PORTABLE_BODY * words,
+            column_step=_PORTABLE_BODY * (2 if self.direct else pixels),
             direct=self.direct,
             outputs=tuple(
                 Output(
                     channel=channel,
                     index_word=self.channels + channel // 2,
                     high=channel % 2 == 1,
-                    pixels=tuple((f"a{channel}{pixel}", pixel * out_stride) for pixel in range(pixels)),
+                    sums=tuple(f"a{channel}{pixel}" for pixel in range(pixels)),
                 )
                 for channel in range(self.channels)
             ),
             offset_words=self.channels // 2,
-            step_outputs=pixels * out_stride,
+            stride=self._stride(pixels),
+            form=form,
+            lines=product_function(form).lines if form is not None else (),
         )
 
-    def instructions(self, counts: BlockCounts) -> int:
-        """An estimate for one group of channels over all pixels, without filling the columns."""
-        words = self.channels // 2 * 3 if self.narrow else self.channels
-        total = 0
-        for pixels, times in ((self.whole, self.pixels // self.whole), (self.rest, 1)):
-            if not pixels:
-                continue
-            step = words + pixels + self.channels * pixels
-            sums = self.steps * step + self.steps // self.unroll * _LOOP_COST + _BLOCK_COST
-            outputs = self.channels * pixels
-            total += times * (
-                len(counts.integer) * (sums + outputs * _TAIL_COST["integer"])
-                + len(counts.floating) * (sums + outputs * _TAIL_COST["float"])
-            )
-        return total
+    def effort(self, counts: BlockCounts, tail: Tail) -> Effort:
+        """Instructions and estimated cycles of one group of channels over all pixels, without filling the columns."""
+        instructions, cycles = 0, 0.0
+        for pixels, times, whole in ((self.whole, self.pixels // self.whole, True), (self.rest, 1, False)):
+            if pixels:
+                form = self._form(pixels, tail, whole=whole)
+                one = self._portable_effort(pixels, counts) if form is None else self._effort(form, counts)
+                instructions += times * one.instructions
+                cycles += times * one.cycles
+        return Effort(instructions=instructions, cycles=cycles)
+
+    def _effort(self, form: ProductForm, counts: BlockCounts) -> Effort:
+        return product_function(form).effort(form, self.steps, len(counts.integer), len(counts.floating))
+
+    def _portable_effort(self, pixels: int, counts: BlockCounts) -> Effort:
+        step = self.channels + pixels + self.channels * pixels + _WIDE_STEP
+        outputs = self.channels * pixels
+        instructions = sum(
+            blocks * (self.steps * step + _WIDE_BLOCK + outputs * _TAIL_COST[kind])
+            for kind, blocks in (("integer", len(counts.integer)), ("float", len(counts.floating)))
+        )
+        return Effort(instructions=instructions, cycles=instructions * _PORTABLE_CYCLES)
+
+    def stack_bytes(self, tail: Tail) -> int:
+        """Stack of the deepest function of products."""
+        forms = (block.form for block in self.blocks(tail))
+        return max(_PORTABLE_STACK_BYTES if form is None else product_function(form).stack_bytes for form in forms)
+
+    def reason(self, tail: Tail) -> str:
+        """What the report says about the code."""
+        form = self._form(self.whole, tail, whole=True)
+        kind = f"{self.channels} channels x {self.whole} pixels"
+        if form is None:
+            return f"{kind}, portable: weights beyond int8"
+        done = product_function(form)
+        loop = f", {done.loop.cycles:g} an iteration of {form.unroll} steps" if form.unroll else ""
+        return f"{kind} in scheduled assembly; estimated cycles: {done.head.cycles:g} for {form.head} steps{loop}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -242,41 +312,55 @@ class PackedLayer:
     proved: int
 
 
-def choose_blocking(pixels: int, inputs: int, narrow: bool, *, contiguous: bool = False) -> Blocking:
-    """The blocks for a layer: the fewest instructions among the bodies that are short enough.
+def choose_blocking(
+    pixels: int,
+    inputs: int,
+    narrow: bool,
+    *,
+    contiguous: bool = False,
+    outputs: int = 4,
+    out_stride: int = 0,
+    shared: bool = True,
+) -> Blocking:
+    """The blocks for a layer.
 
     Args:
         pixels: output pixels, or rows of a matrix.
         inputs: products in a sum.
         narrow: whether the weights fit int8.
         contiguous: whether a pixel's inputs lie side by side, so that a single pixel needs no columns.
+        outputs: output channels.
+        out_stride: elements from a pixel of the output to the next.
+        shared: whether layers of other shapes are to use the same code. Long sums then take it as an argument.
     """
     whole = 3 if pixels in _THREES else min(pixels, 4)
-    steps = max(2, -(-inputs // 4) * 2)
-    unroll = steps
-    direct = contiguous and pixels == 1 and inputs % 4 == 0
-    if direct and steps > _WHOLE_BODY:
-        unroll = next((u for u in range(_LONGEST_BODY, 3, -2) if steps % u == 0), 0)
-        direct = unroll > 0  # the last iteration must not read beyond the inputs
-    if not direct and steps > _WHOLE_BODY:
-        width = 8 + whole + 3  # of a step; only the ratio to the loop's cost matters
-        unroll = min(range(_LONGEST_BODY, 3, -1), key=lambda u: -(-steps // u) * (u * width + _LOOP_COST))
+    steps = -(-inputs // 4) * 2
+    channels = 2 if pixels > 2 else 4
+    if pixels == 1 and narrow:
+        costs = {c: -(-outputs // c) * (steps * step + tail) for c, (step, tail) in _SINGLE_PIXEL.items()}
+        channels = min(costs, key=costs.__getitem__)
+    unrolled = _WHOLE_BODY if shared else _WHOLE_OWN_BODY
+    literal = pixels == 1 or (3 * out_stride <= FARTHEST and (steps <= unrolled or not shared))
     return Blocking(
         whole=whole,
         rest=pixels % whole,
-        channels=2 if pixels > 2 else 4,
-        steps=-(-steps // unroll) * unroll,
-        unroll=unroll,
+        channels=channels,
+        steps=steps,
         narrow=narrow,
         pixels=pixels,
-        direct=direct,
+        direct=contiguous and pixels == 1 and inputs % 4 == 0,  # no read beyond the inputs
+        stride=(out_stride if pixels > 1 else 0) if literal else None,
+        unrolled=unrolled,
+        body=_BODY if shared else _OWN_BODY,
     )
 
 
-def pack_layer(layer: WeightedLayer, blocking: Blocking, groups: int, comment: str) -> PackedLayer:
-    """The stream of a layer whose output channels come in ``groups`` of equal size."""
+def pack_layer(
+    layer: WeightedLayer, blocking: Blocking, groups: int, comment: str, *, shape: Sequence[int] = ()
+) -> PackedLayer:
+    """The stream of a layer whose output channels come in ``groups`` of equal size, behind the words ``shape``."""
     size = len(layer.weights) // groups
-    streams, counts = [], []
+    streams, counts = [np.array(shape, np.uint32)], []
     for group in range(groups):
         part = slice(group * size, (group + 1) * size)
         stream, count = pack_stream(
@@ -294,13 +378,16 @@ def pack_layer(layer: WeightedLayer, blocking: Blocking, groups: int, comment: s
         )
         streams.append(stream)
         counts.append(count)
+    integer = any(count.integer for count in counts)
+    # Code that layers share has a float tail even where a layer needs none: two forms take more flash than cycles.
+    floating = any(count.floating for count in counts) or (integer and blocking.stride is None)
     proved = sum(len({*block}) for count in counts for block in count.integer)
     return PackedLayer(
         stream=ConstantArg(
             array=ConstantArray(label="weights", ctype="uint32_t", values=np.concatenate(streams), comment=comment)
         ),
         counts=tuple(counts),
-        tail=tail_of(layer.form, integer=any(c.integer for c in counts), floating=any(c.floating for c in counts)),
+        tail=tail_of(layer.form, integer=integer, floating=floating),
         proved=proved,
     )
 
@@ -320,8 +407,8 @@ def stream_comment(blocking: Blocking) -> str:
     """What the stream holds, for the reader of the C."""
     kind = "bytes" if blocking.narrow else "halfwords"
     return (
-        f"for each {blocking.channels} output channels: biases, weights as {kind} by pairs of inputs, "
-        "multipliers, channel indices"
+        f"numbers of blocks; for each {blocking.channels} output channels: biases, "
+        f"weights as {kind} by pairs of inputs, multipliers, channel indices"
     )
 
 

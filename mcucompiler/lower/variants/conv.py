@@ -38,7 +38,9 @@ STRIDED_INPUT = True
 STRIDED_OUTPUT = True
 
 INCLUDES = ("mc_math.h", "mc_requantize.h", "mc_simd.h")
-_CYCLES_PER_INSTRUCTION = 0.9
+_CYCLES_PER_INSTRUCTION = 0.9  # of what the C compiler orders
+_OWN_STACK_BYTES = 104  # of a kernel besides its function of products
+_GATHER_STACK_BYTES = 176
 _MOST_INNER_RUNS = 12  # memcpys in a row for a window inside the input
 _MOST_CHANNELS = 65536  # channel indices are halfwords
 _ACTIVATIONS = (Param(ctype="const int8_t *", name="ifmap"), Param(ctype="int8_t *", name="ofmap"))
@@ -67,9 +69,8 @@ class Pointwise:
             rows=window.pixels_out,
             in_stride=window.in_stride,
             out_stride=window.out_stride,
-            label=f"conv1x1_{window.channels_in}x{window.channels_out}_{window.pixels_out}px",
-            about=f"1x1 convolution of {window.pixels_out} pixels, {window.channels_in} to {window.channels_out} "
-            "channels.",
+            label="conv1x1",
+            about="1x1 convolution, {} at a time.",
             variant=self.name,
             overlaps=conv_overlaps(window, group=4),
         )
@@ -89,13 +90,15 @@ class GeneralConv:
         """Groups of channels one after the other for each few pixels."""
         window, layer = window_of(context), layer_of(context)
         layer = by_window_order(layer, window)
-        blocking = choose_blocking(window.pixels_out, window.inputs, narrow_layer(layer))
+        blocking = choose_blocking(
+            window.pixels_out, window.inputs, narrow_layer(layer), out_stride=window.out_stride, shared=False
+        )
         packed = pack_layer(layer, blocking, window.groups, stream_comment(blocking))
         padded = window.padded(0) or window.padded(1)
         bytes_stride = -(-window.inputs // 4) * 4
         kernel_ = _general_kernel(window, blocking, packed, padded, bytes_stride)
-        instructions = 60 + sum(blocking.instructions(counts) for counts in packed.counts)
-        instructions += window.pixels_out * window.groups * (window.kernel[0] * 14 + bytes_stride * 2)
+        efforts = [blocking.effort(counts, packed.tail) for counts in packed.counts]
+        gather = 60 + window.pixels_out * window.groups * (window.kernel[0] * 14 + bytes_stride * 2)
         return KernelCall(
             kernel=kernel_,
             arguments=(
@@ -109,10 +112,11 @@ class GeneralConv:
             variant=self.name,
             overlaps=conv_overlaps(window, group=blocking.whole),
             scratch_bytes=blocking.column_words * 4 + blocking.whole * bytes_stride,
-            stack_bytes=232,
-            instructions=instructions,
-            cycles=round(instructions * _CYCLES_PER_INSTRUCTION),
+            stack_bytes=_GATHER_STACK_BYTES + blocking.stack_bytes(packed.tail),
+            instructions=gather + sum(effort.instructions for effort in efforts),
+            cycles=round(gather * _CYCLES_PER_INSTRUCTION + sum(effort.cycles for effort in efforts)),
             exactness=exactness(packed.proved, window.channels_out),
+            reason=blocking.reason(packed.tail),
         )
 
 
@@ -181,30 +185,41 @@ def pointwise_call(
         in_stride: elements from a row to the next.
         out_stride: the same in the output.
         label: of the kernel.
-        about: what it computes, a sentence.
+        about: what it computes, a sentence with a place for the number of pixels.
         variant: name of the variant, which is the template's.
         overlaps: which permissions the geometry gives.
     """
-    inputs = layer.weights.shape[1]
-    blocking = choose_blocking(rows, inputs, narrow_layer(layer), contiguous=True)
+    outputs, inputs = layer.weights.shape
+    blocking = choose_blocking(
+        rows, inputs, narrow_layer(layer), contiguous=True, outputs=outputs, out_stride=out_stride
+    )
     direct = blocking.direct
-    packed = pack_layer(layer, blocking, 1, stream_comment(blocking))
-    instructions = 40 + blocking.instructions(packed.counts[0])
-    instructions += 0 if direct else rows * (inputs * 3 // 2 + 8)
+    shape = {"inputs": inputs}
+    if rows > 1:
+        shape |= {"groups": rows // blocking.whole, "in_stride": in_stride}
+    if blocking.stride is None:
+        shape |= {"out_stride": out_stride}
+    packing = f"{', '.join(shape)}; {stream_comment(blocking)}"
+    packed = pack_layer(layer, blocking, 1, packing, shape=tuple(shape.values()))
+    effort = blocking.effort(packed.counts[0], packed.tail)
+    around = 40 + (0 if direct else rows * (inputs * 11 // 8 + 8))
     return KernelCall(
         kernel=kernel(
             variant,
-            label,
-            (*_ACTIVATIONS, *(() if direct else (_COLUMNS,)), _WEIGHTS, *tail_params(packed)),
+            f"{label}_{blocking.label}",
+            (
+                *_ACTIVATIONS,
+                *(() if direct else (_COLUMNS,)),
+                _WEIGHTS,
+                *tail_params(packed),
+            ),
             includes=INCLUDES,
-            about=about,
-            packing=stream_comment(blocking),
-            blocks=blocking.blocks(out_stride),
+            about=about.format(f"{blocking.whole} pixel{'s' * (blocking.whole > 1)}"),
+            packing=packing,
+            shape=tuple(shape),
+            blocks=blocking.blocks(packed.tail),
             tail=packed.tail,
-            whole_pixels=rows // blocking.whole * blocking.whole,
-            in_stride=in_stride,
-            step_inputs=blocking.whole * in_stride,
-            inputs_whole=inputs // 4 * 4,
+            direct=direct,
             inputs_left=inputs % 4,
         ),
         arguments=(
@@ -218,10 +233,11 @@ def pointwise_call(
         # Without columns the input is read again for every block of channels.
         overlaps=() if direct else overlaps,
         scratch_bytes=blocking.column_words * 4,
-        stack_bytes=160,
-        instructions=instructions,
-        cycles=round(instructions * _CYCLES_PER_INSTRUCTION),
-        exactness=exactness(packed.proved, len(layer.weights)),
+        stack_bytes=_OWN_STACK_BYTES + blocking.stack_bytes(packed.tail),
+        instructions=around + effort.instructions,
+        cycles=round(around * _CYCLES_PER_INSTRUCTION + effort.cycles),
+        exactness=exactness(packed.proved, outputs),
+        reason=blocking.reason(packed.tail),
     )
 
 
@@ -253,12 +269,12 @@ def _general_kernel(window: Window, blocking: Blocking, packed: PackedLayer, pad
         includes=INCLUDES,
         window=window,
         packing=stream_comment(blocking),
-        blocks=blocking.blocks(window.out_stride),
+        blocks=blocking.blocks(packed.tail),
+        steps=blocking.steps,
         tail=packed.tail,
         whole_pixels=window.pixels_out // blocking.whole * blocking.whole,
         column_words=blocking.column_words,
         bytes_stride=bytes_stride,
-        bytes_whole=bytes_stride,
         padded_rows=window.padded(0),
         padded_columns=window.padded(1),
         row_bytes=row,

@@ -45,8 +45,8 @@ class IntegerGemm:
             rows=rows,
             in_stride=_stride(context.activation(0).pixel_stride, rows, inputs),
             out_stride=_stride(context.outputs[0].pixel_stride, rows, outputs),
-            label=f"gemm_{inputs}x{outputs}" + (f"_{rows}rows" if rows > 1 else ""),
-            about=f"Fully connected layer, {inputs} to {outputs}" + (f", of {rows} rows." if rows > 1 else "."),
+            label="gemm",
+            about="Fully connected layer; its rows, here called pixels, {} at a time.",
             variant=self.name,
         )
 

@@ -165,13 +165,13 @@ digits_status_t digits_run(void *arena, size_t arena_bytes)
     DIGITS_STEP_HOOK(1);
 
     /* step 2: Conv 'node_Conv_353_quant' 1x8x24x24 -> 1x8x24x24 */
-    digits_conv1x1_8x8_576px(AT(const int8_t *, BUFFER_2), AT(int8_t *, BUFFER_3), AT(uint32_t *, SCRATCH_2),
-                             digits_weights_2, 56, 3);
+    digits_conv1x1_4px_k8_to8(AT(const int8_t *, BUFFER_2), AT(int8_t *, BUFFER_3), AT(uint32_t *, SCRATCH_2),
+                              digits_weights_2, 56, 3);
     DIGITS_STEP_HOOK(2);
 
     /* step 3: Conv 'node_Conv_355_quant' 1x8x24x24 -> 1x32x24x24 */
-    digits_conv1x1_8x32_576px(AT(const int8_t *, BUFFER_3), AT(int8_t *, BUFFER_4), AT(uint32_t *, SCRATCH_3),
-                              digits_weights_3, -2040, -128);
+    digits_conv1x1_4px_k8_to32(AT(const int8_t *, BUFFER_3), AT(int8_t *, BUFFER_4),
+                               AT(uint32_t *, SCRATCH_3), digits_weights_3, -2040, -128);
     DIGITS_STEP_HOOK(3);
 
     /* step 4: Conv 'node_Conv_357_quant' 1x32x24x24 -> 1x32x12x12 */
@@ -180,13 +180,13 @@ digits_status_t digits_run(void *arena, size_t arena_bytes)
     DIGITS_STEP_HOOK(4);
 
     /* step 5: Conv 'node_Conv_359_quant' 1x32x12x12 -> 1x16x12x12 */
-    digits_conv1x1_32x16_144px(AT(const int8_t *, BUFFER_5), AT(int8_t *, BUFFER_6),
-                               AT(uint32_t *, SCRATCH_5), digits_weights_5, -120, -8);
+    digits_conv1x1_4px_k16n(AT(const int8_t *, BUFFER_5), AT(int8_t *, BUFFER_6), AT(uint32_t *, SCRATCH_5),
+                            digits_weights_5, -120, -8);
     DIGITS_STEP_HOOK(5);
 
     /* step 6: Conv 'node_Conv_361_quant' 1x16x12x12 -> 1x48x12x12 */
-    digits_conv1x1_16x48_144px(AT(const int8_t *, BUFFER_6), AT(int8_t *, BUFFER_7),
-                               AT(uint32_t *, SCRATCH_6), digits_weights_6, -2040, -128);
+    digits_conv1x1_4px_k16_to48(AT(const int8_t *, BUFFER_6), AT(int8_t *, BUFFER_7),
+                                AT(uint32_t *, SCRATCH_6), digits_weights_6, -2040, -128);
     DIGITS_STEP_HOOK(6);
 
     /* step 7: Conv 'node_Conv_363_quant' 1x48x12x12 -> 1x48x12x12 */
@@ -195,8 +195,8 @@ digits_status_t digits_run(void *arena, size_t arena_bytes)
     DIGITS_STEP_HOOK(7);
 
     /* step 8: Conv 'node_Conv_365_quant' 1x48x12x12 -> 1x16x12x12 */
-    digits_conv1x1_48x16_144px(AT(const int8_t *, BUFFER_8), AT(int8_t *, BUFFER_9),
-                               AT(uint32_t *, SCRATCH_8), digits_weights_8, 120, 7);
+    digits_conv1x1_4px_k16n(AT(const int8_t *, BUFFER_8), AT(int8_t *, BUFFER_9), AT(uint32_t *, SCRATCH_8),
+                            digits_weights_8, 120, 7);
     DIGITS_STEP_HOOK(8);
 
     /* step 9: Add 'node_add_quant' 1x16x12x12 + 1x16x12x12 -> 1x16x12x12 */
@@ -204,8 +204,8 @@ digits_status_t digits_run(void *arena, size_t arena_bytes)
     DIGITS_STEP_HOOK(9);
 
     /* step 10: Conv 'node_Conv_367_quant' 1x16x12x12 -> 1x64x12x12 */
-    digits_conv1x1_16x64_144px(AT(const int8_t *, BUFFER_10), AT(int8_t *, BUFFER_11),
-                               AT(uint32_t *, SCRATCH_10), digits_weights_10, -2040, -128);
+    digits_conv1x1_4px_k16_to64(AT(const int8_t *, BUFFER_10), AT(int8_t *, BUFFER_11),
+                                AT(uint32_t *, SCRATCH_10), digits_weights_10, -2040, -128);
     DIGITS_STEP_HOOK(10);
 
     /* step 11: Conv 'node_Conv_369_quant' 1x64x12x12 -> 1x64x6x6 */
@@ -214,13 +214,13 @@ digits_status_t digits_run(void *arena, size_t arena_bytes)
     DIGITS_STEP_HOOK(11);
 
     /* step 12: Conv 'node_Conv_371_quant' 1x64x6x6 -> 1x24x6x6 */
-    digits_conv1x1_64x24_36px(AT(const int8_t *, BUFFER_12), AT(int8_t *, BUFFER_13),
-                              AT(uint32_t *, SCRATCH_12), digits_weights_12, 136, 8);
+    digits_conv1x1_4px_k16n(AT(const int8_t *, BUFFER_12), AT(int8_t *, BUFFER_13),
+                            AT(uint32_t *, SCRATCH_12), digits_weights_12, 136, 8);
     DIGITS_STEP_HOOK(12);
 
     /* step 13: Conv 'node_Conv_373_quant' 1x24x6x6 -> 1x72x6x6 */
-    digits_conv1x1_24x72_36px(AT(const int8_t *, BUFFER_13), AT(int8_t *, BUFFER_14),
-                              AT(uint32_t *, SCRATCH_13), digits_weights_13, -2040, -128);
+    digits_conv1x1_4px_k24_to72(AT(const int8_t *, BUFFER_13), AT(int8_t *, BUFFER_14),
+                                AT(uint32_t *, SCRATCH_13), digits_weights_13, -2040, -128);
     DIGITS_STEP_HOOK(13);
 
     /* step 14: Conv 'node_Conv_375_quant' 1x72x6x6 -> 1x72x6x6 */
@@ -229,8 +229,8 @@ digits_status_t digits_run(void *arena, size_t arena_bytes)
     DIGITS_STEP_HOOK(14);
 
     /* step 15: Conv 'node_Conv_377_quant' 1x72x6x6 -> 1x24x6x6 */
-    digits_conv1x1_72x24_36px(AT(const int8_t *, BUFFER_15), AT(int8_t *, BUFFER_16),
-                              AT(uint32_t *, SCRATCH_15), digits_weights_15, 56, 3);
+    digits_conv1x1_4px_k16n8(AT(const int8_t *, BUFFER_15), AT(int8_t *, BUFFER_16),
+                             AT(uint32_t *, SCRATCH_15), digits_weights_15, 56, 3);
     DIGITS_STEP_HOOK(15);
 
     /* step 16: Add 'node_add_1_quant' 1x24x6x6 + 1x24x6x6 -> 1x24x6x6 */
@@ -238,8 +238,8 @@ digits_status_t digits_run(void *arena, size_t arena_bytes)
     DIGITS_STEP_HOOK(16);
 
     /* step 17: Conv 'node_Conv_379_quant' 1x24x6x6 -> 1x96x6x6 */
-    digits_conv1x1_24x96_36px(AT(const int8_t *, BUFFER_17), AT(int8_t *, BUFFER_18),
-                              AT(uint32_t *, SCRATCH_17), digits_weights_17, -2040, -128);
+    digits_conv1x1_4px_k24_to96(AT(const int8_t *, BUFFER_17), AT(int8_t *, BUFFER_18),
+                                AT(uint32_t *, SCRATCH_17), digits_weights_17, -2040, -128);
     DIGITS_STEP_HOOK(17);
 
     /* step 18: Conv 'node_Conv_381_quant' 1x96x6x6 -> 1x96x3x3 */
@@ -248,13 +248,13 @@ digits_status_t digits_run(void *arena, size_t arena_bytes)
     DIGITS_STEP_HOOK(18);
 
     /* step 19: Conv 'node_Conv_383_quant' 1x96x3x3 -> 1x40x3x3 */
-    digits_conv1x1_96x40_9px(AT(const int8_t *, BUFFER_19), AT(int8_t *, BUFFER_20),
-                             AT(uint32_t *, SCRATCH_19), digits_weights_19, -168, -11);
+    digits_conv1x1_3px_k16n(AT(const int8_t *, BUFFER_19), AT(int8_t *, BUFFER_20),
+                            AT(uint32_t *, SCRATCH_19), digits_weights_19, -168, -11);
     DIGITS_STEP_HOOK(19);
 
     /* step 20: Conv 'node_Conv_385_quant' 1x40x3x3 -> 1x120x3x3 */
-    digits_conv1x1_40x120_9px(AT(const int8_t *, BUFFER_20), AT(int8_t *, BUFFER_21),
-                              AT(uint32_t *, SCRATCH_20), digits_weights_20, -2040, -128);
+    digits_conv1x1_3px_k16n8(AT(const int8_t *, BUFFER_20), AT(int8_t *, BUFFER_21),
+                             AT(uint32_t *, SCRATCH_20), digits_weights_20, -2040, -128);
     DIGITS_STEP_HOOK(20);
 
     /* step 21: Conv 'node_Conv_387_quant' 1x120x3x3 -> 1x120x3x3 */
@@ -263,8 +263,8 @@ digits_status_t digits_run(void *arena, size_t arena_bytes)
     DIGITS_STEP_HOOK(21);
 
     /* step 22: Conv 'node_Conv_389_quant' 1x120x3x3 -> 1x40x3x3 */
-    digits_conv1x1_120x40_9px(AT(const int8_t *, BUFFER_22), AT(int8_t *, BUFFER_23),
-                              AT(uint32_t *, SCRATCH_22), digits_weights_22, -232, -15);
+    digits_conv1x1_3px_k16n8(AT(const int8_t *, BUFFER_22), AT(int8_t *, BUFFER_23),
+                             AT(uint32_t *, SCRATCH_22), digits_weights_22, -232, -15);
     DIGITS_STEP_HOOK(22);
 
     /* step 23: Add 'node_add_2_quant' 1x40x3x3 + 1x40x3x3 -> 1x40x3x3 */
@@ -272,7 +272,7 @@ digits_status_t digits_run(void *arena, size_t arena_bytes)
     DIGITS_STEP_HOOK(23);
 
     /* step 24: Conv 'node_Conv_391_quant' 1x40x3x3 -> 1x96x3x3 */
-    digits_conv1x1_40x96_9px(AT(const int8_t *, BUFFER_24), AT(int8_t *, BUFFER_25),
+    digits_conv1x1_3px_k16n8(AT(const int8_t *, BUFFER_24), AT(int8_t *, BUFFER_25),
                              AT(uint32_t *, SCRATCH_24), digits_weights_24, -2040, -128);
     DIGITS_STEP_HOOK(24);
 
@@ -281,7 +281,7 @@ digits_status_t digits_run(void *arena, size_t arena_bytes)
     DIGITS_STEP_HOOK(25);
 
     /* step 26: Gemm 'node_linear_quant' 1x96 -> 1x10 */
-    digits_gemm_96x10(AT(const int8_t *, BUFFER_26), AT(int8_t *, BUFFER_27), digits_weights_26, -744);
+    digits_gemm_1px_k16n(AT(const int8_t *, BUFFER_26), AT(int8_t *, BUFFER_27), digits_weights_26, -744);
     DIGITS_STEP_HOOK(26);
 
     return DIGITS_OK;

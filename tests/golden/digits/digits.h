@@ -5,7 +5,7 @@
  * Model     SHA-256 4a5cdcecc5ab37aa1a58cf5fcdeb60d41d1c9775e71bd7ca171c4adea6387496
  * Arena     19944 bytes (no placement of these steps needs less than 19944)
  * Stack     at most 296 bytes in the functions of this network
- * Weights   47992 bytes, other constants 0 bytes
+ * Weights   48196 bytes, other constants 0 bytes
  * Work      1446072 multiply-accumulates, 0 of them recomputed
  * Input 0   'image' int8 [1x48x48x1] NHWC, scale 0.00784313772, zero point 0
  * Output 0  'logits' int8 [1x10] row-major, scale 0.0310195331, zero point -47

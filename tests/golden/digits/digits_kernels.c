@@ -40,20 +40,20 @@ static void digits_conv3x3s2_48x48x1_8ch_gather(const int8_t *ifmap, int32_t y, 
     }
 }
 
-/* 4 pixels of 12 bytes, 12 apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
-static void digits_conv3x3s2_48x48x1_8ch_columns4(const int8_t *bytes, uint32_t *columns)
+/* 4 pixels, a stride apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
+static void digits_conv3x3s2_48x48x1_8ch_columns4(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
 {
-    for (uint32_t k = 0; k < 12u; k += 4u) {
+    for (uint32_t fours = inputs / 4u; fours != 0u; --fours) {
         const uint32_t b0 = mc_bytes4(bytes);
         columns[0] = mc_sxtb16(b0);
         columns[4] = mc_sxtb16_ror8(b0);
-        const uint32_t b1 = mc_bytes4(bytes + 12);
+        const uint32_t b1 = mc_bytes4(bytes + stride);
         columns[1] = mc_sxtb16(b1);
         columns[5] = mc_sxtb16_ror8(b1);
-        const uint32_t b2 = mc_bytes4(bytes + 24);
+        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
         columns[2] = mc_sxtb16(b2);
         columns[6] = mc_sxtb16_ror8(b2);
-        const uint32_t b3 = mc_bytes4(bytes + 36);
+        const uint32_t b3 = mc_bytes4(bytes + 3u * stride);
         columns[3] = mc_sxtb16(b3);
         columns[7] = mc_sxtb16_ror8(b3);
         bytes += 4;
@@ -62,8 +62,160 @@ static void digits_conv3x3s2_48x48x1_8ch_columns4(const int8_t *bytes, uint32_t 
 }
 
 /* All output channels of 4 pixels, 2 at a time; returns the end of the stream. */
+#if MC_SCHEDULED
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverlength-strings"
+__attribute__((naked, noinline, used))
 static const uint32_t *digits_conv3x3s2_48x48x1_8ch_4px(
-    const uint32_t *columns, const uint32_t *stream, int8_t *ofmap, int32_t addend)
+    const uint32_t *columns MC_UNUSED, const uint32_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED)
+{
+    __asm__ volatile(
+        "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
+        "sub sp, sp, #20\n"
+        "str r0, [sp, #12]\n"
+        "str r3, [sp, #8]\n"
+        "ldr r12, [r2, #0]\n"
+        "str r12, [sp, #0]\n"
+        "add r0, r2, #8\n"
+        "1:\n"
+        "ldr r1, [sp, #12]\n"
+        "ldr r2, [r0, #8]\n"
+        "ldr r3, [r0]\n"
+        "sxtb16 lr, r2, ror #8\n"
+        "ldr r4, [r1, #4]\n"
+        "sxtb16 r12, r2\n"
+        "ldr r2, [r1]\n"
+        "smlad r11, r12, r4, r3\n"
+        "ldr r5, [r0, #4]\n"
+        "smlad r10, r12, r2, r3\n"
+        "ldr r6, [r1, #12]\n"
+        "smlad r9, lr, r2, r5\n"
+        "smlad r8, r12, r6, r3\n"
+        "ldr r2, [r1, #8]\n"
+        "smlad r7, lr, r4, r5\n"
+        "smlad r3, r12, r2, r3\n"
+        "smlad r12, lr, r2, r5\n"
+        "ldr r2, [r0, #12]\n"
+        "smlad r5, lr, r6, r5\n"
+        "ldr r4, [r1, #16]\n"
+        "sxtb16 lr, r2\n"
+        "ldr r6, [r1, #20]\n"
+        "smlad r10, lr, r4, r10\n"
+        "sxtb16 r2, r2, ror #8\n"
+        "smlad r11, lr, r6, r11\n"
+        "smlad r9, r2, r4, r9\n"
+        "ldr r4, [r1, #24]\n"
+        "smlad r7, r2, r6, r7\n"
+        "smlad r3, lr, r4, r3\n"
+        "ldr r6, [r1, #28]\n"
+        "smlad r12, r2, r4, r12\n"
+        "ldr r4, [r0, #16]\n"
+        "smlad r8, lr, r6, r8\n"
+        "ldr lr, [r1, #36]\n"
+        "smlad r5, r2, r6, r5\n"
+        "sxtb16 r6, r4\n"
+        "ldr r2, [r1, #32]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad r11, r6, lr, r11\n"
+        "smlad r9, r4, r2, r9\n"
+        "smlad r10, r6, r2, r10\n"
+        "ldr r2, [r1, #40]\n"
+        "smlad r7, r4, lr, r7\n"
+        "smlad r12, r4, r2, r12\n"
+        "ldr lr, [r1, #44]\n"
+        "smlad r3, r6, r2, r3\n"
+        "smlad r8, r6, lr, r8\n"
+        "ldr r2, [r0, #20]\n"
+        "ldr r6, [r1, #48]\n"
+        "smlad r5, r4, lr, r5\n"
+        "sxtb16 lr, r2\n"
+        "ldr r4, [r1, #52]\n"
+        "smlad r10, lr, r6, r10\n"
+        "sxtb16 r2, r2, ror #8\n"
+        "smlad r11, lr, r4, r11\n"
+        "smlad r9, r2, r6, r9\n"
+        "ldr r6, [r1, #56]\n"
+        "smlad r7, r2, r4, r7\n"
+        "ldr r4, [r1, #60]\n"
+        "smlad r3, lr, r6, r3\n"
+        "smlad r12, r2, r6, r12\n"
+        "ldr r6, [r0, #24]\n"
+        "smlad r5, r2, r4, r5\n"
+        "sxtb16 r2, r6\n"
+        "smlad r8, lr, r4, r8\n"
+        "ldr r4, [r1, #64]\n"
+        "sxtb16 lr, r6, ror #8\n"
+        "ldr r6, [r1, #68]\n"
+        "smlad r10, r2, r4, r10\n"
+        "smlad r9, lr, r4, r9\n"
+        "smlad r11, r2, r6, r11\n"
+        "ldr r4, [r1, #72]\n"
+        "smlad r7, lr, r6, r7\n"
+        "ldr r6, [r1, #76]\n"
+        "smlad r12, lr, r4, r12\n"
+        "smlad r3, r2, r4, r3\n"
+        "ldr r4, [r0, #28]\n"
+        "smlad r5, lr, r6, r5\n"
+        "ldr lr, [r1, #80]\n"
+        "smlad r8, r2, r6, r8\n"
+        "sxtb16 r6, r4, ror #8\n"
+        "ldr r2, [r1, #84]\n"
+        "sxtb16 r4, r4\n"
+        "smlad r9, r6, lr, r9\n"
+        "smlad r11, r4, r2, r11\n"
+        "smlad r10, r4, lr, r10\n"
+        "ldr lr, [r1, #88]\n"
+        "ldr r1, [r1, #92]\n"
+        "smlad r7, r6, r2, r7\n"
+        "smlad r3, r4, lr, r3\n"
+        "smlad r8, r4, r1, r8\n"
+        "smlad r12, r6, lr, r12\n"
+        "smlad r5, r6, r1, r5\n"
+        "ldr r1, [sp, #56]\n"
+        "ldr r2, [r0, #32]\n"
+        "ldr r4, [sp, #8]\n"
+        "smmla lr, r10, r2, r1\n"
+        "ldrh r6, [r0, #40]\n"
+        "smmla r11, r11, r2, r1\n"
+        "ldr r10, [r0, #36]\n"
+        "smmla r3, r3, r2, r1\n"
+        "smmla r8, r8, r2, r1\n"
+        "ldrh r2, [r0, #42]\n"
+        "add r6, r4, r6\n"
+        "smmla r9, r9, r10, r1\n"
+        "ssat lr, #8, lr, asr #4\n"
+        "smmla r7, r7, r10, r1\n"
+        "ssat r11, #8, r11, asr #4\n"
+        "strb lr, [r6]\n"
+        "ssat r3, #8, r3, asr #4\n"
+        "strb r11, [r6, #8]\n"
+        "ssat r8, #8, r8, asr #4\n"
+        "strb r3, [r6, #16]\n"
+        "ldr r3, [sp]\n"
+        "smmla lr, r12, r10, r1\n"
+        "add r2, r4, r2\n"
+        "smmla r1, r5, r10, r1\n"
+        "strb r8, [r6, #24]\n"
+        "subs r3, r3, #1\n"
+        "ssat r4, #8, r9, asr #4\n"
+        "str r3, [sp]\n"
+        "ssat r3, #8, r7, asr #4\n"
+        "strb r4, [r2]\n"
+        "ssat r4, #8, lr, asr #4\n"
+        "strb r3, [r2, #8]\n"
+        "ssat r1, #8, r1, asr #4\n"
+        "strb r4, [r2, #16]\n"
+        "add r0, r0, #44\n"
+        "strb r1, [r2, #24]\n"
+        "bne 1b\n"
+        "add sp, sp, #20\n"
+        "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n"
+        ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
+}
+#pragma GCC diagnostic pop
+#else
+static const uint32_t *digits_conv3x3s2_48x48x1_8ch_4px(
+    const uint32_t *columns, const uint32_t *end, const uint32_t *stream, int8_t *ofmap, int32_t addend)
 {
     uint32_t blocks = stream[0];
     stream += 2;
@@ -77,100 +229,39 @@ static const uint32_t *digits_conv3x3s2_48x48x1_8ch_4px(
         int32_t a12 = (int32_t)stream[1];
         int32_t a13 = (int32_t)stream[1];
         stream += 2;
-        {
-            const uint32_t *const column = columns;
+        for (const uint32_t *column = columns; column != end; column += 8) {
             uint32_t w0, w1, x;
             w0 = stream[0];
             w1 = mc_sxtb16_ror8(w0);
             w0 = mc_sxtb16(w0);
             x = column[0];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
+            a00 = mc_smlad_loop(w0, x, a00);
+            a10 = mc_smlad_loop(w1, x, a10);
             x = column[1];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
+            a01 = mc_smlad_loop(w0, x, a01);
+            a11 = mc_smlad_loop(w1, x, a11);
             x = column[2];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
+            a02 = mc_smlad_loop(w0, x, a02);
+            a12 = mc_smlad_loop(w1, x, a12);
             x = column[3];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
+            a03 = mc_smlad_loop(w0, x, a03);
+            a13 = mc_smlad_loop(w1, x, a13);
             w0 = stream[1];
             w1 = mc_sxtb16_ror8(w0);
             w0 = mc_sxtb16(w0);
             x = column[4];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
+            a00 = mc_smlad_loop(w0, x, a00);
+            a10 = mc_smlad_loop(w1, x, a10);
             x = column[5];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
+            a01 = mc_smlad_loop(w0, x, a01);
+            a11 = mc_smlad_loop(w1, x, a11);
             x = column[6];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
+            a02 = mc_smlad_loop(w0, x, a02);
+            a12 = mc_smlad_loop(w1, x, a12);
             x = column[7];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[2];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[8];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[9];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[10];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[11];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[3];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[12];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[13];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[14];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[15];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[4];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[16];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[17];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[18];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[19];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[5];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[20];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[21];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[22];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[23];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            stream += 6;
+            a03 = mc_smlad_loop(w0, x, a03);
+            a13 = mc_smlad_loop(w1, x, a13);
+            stream += 2;
         }
         {
             const int32_t multiplier = (int32_t)stream[0];
@@ -192,11 +283,12 @@ static const uint32_t *digits_conv3x3s2_48x48x1_8ch_4px(
     }
     return stream;
 }
+#endif
 
 /*
  * 3x3 convolution, 48x48x1 to 24x24x8; stride 2x2, dilation 1x1, 1 above and 1 to the left padded.
 
- * Weights: for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
+ * Weights: numbers of blocks; for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
  * Serves:
  *   Conv 'node_Conv_349_quant' 1x1x48x48 -> 1x8x24x24
  */
@@ -215,8 +307,8 @@ void digits_conv3x3s2_48x48x1_8ch(const int8_t *ifmap, int8_t *ofmap, uint32_t *
                 y += 2;
             }
         }
-        digits_conv3x3s2_48x48x1_8ch_columns4(bytes, columns);
-        (void)digits_conv3x3s2_48x48x1_8ch_4px(columns, weights, ofmap, addend);
+        digits_conv3x3s2_48x48x1_8ch_columns4(bytes, 12u, 12u, columns);
+        (void)digits_conv3x3s2_48x48x1_8ch_4px(columns, columns + 24, weights, ofmap, addend);
         ofmap += 32;
     }
 }
@@ -367,20 +459,20 @@ void digits_dwconv3x3_24x24x8(const int8_t *ifmap, int8_t *ofmap, uint32_t *plan
     }
 }
 
-/* 4 pixels of 8 bytes, 8 apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
-static void digits_conv1x1_8x8_576px_columns4(const int8_t *bytes, uint32_t *columns)
+/* 4 pixels, a stride apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
+static void digits_conv1x1_4px_k8_to8_columns4(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
 {
-    for (uint32_t k = 0; k < 8u; k += 4u) {
+    for (uint32_t fours = inputs / 4u; fours != 0u; --fours) {
         const uint32_t b0 = mc_bytes4(bytes);
         columns[0] = mc_sxtb16(b0);
         columns[4] = mc_sxtb16_ror8(b0);
-        const uint32_t b1 = mc_bytes4(bytes + 8);
+        const uint32_t b1 = mc_bytes4(bytes + stride);
         columns[1] = mc_sxtb16(b1);
         columns[5] = mc_sxtb16_ror8(b1);
-        const uint32_t b2 = mc_bytes4(bytes + 16);
+        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
         columns[2] = mc_sxtb16(b2);
         columns[6] = mc_sxtb16_ror8(b2);
-        const uint32_t b3 = mc_bytes4(bytes + 24);
+        const uint32_t b3 = mc_bytes4(bytes + 3u * stride);
         columns[3] = mc_sxtb16(b3);
         columns[7] = mc_sxtb16_ror8(b3);
         bytes += 4;
@@ -389,11 +481,228 @@ static void digits_conv1x1_8x8_576px_columns4(const int8_t *bytes, uint32_t *col
 }
 
 /* All output channels of 4 pixels, 2 at a time; returns the end of the stream. */
-static const uint32_t *digits_conv1x1_8x8_576px_4px(
-    const uint32_t *columns, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero)
+#if MC_SCHEDULED
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverlength-strings"
+__attribute__((naked, noinline, used))
+static const uint32_t *digits_conv1x1_4px_k8_to8_4px(
+    const uint32_t *columns MC_UNUSED, const uint32_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED, int32_t out_zero MC_UNUSED)
+{
+    __asm__ volatile(
+        "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
+        "sub sp, sp, #20\n"
+        "str r0, [sp, #12]\n"
+        "str r3, [sp, #8]\n"
+        "ldr r12, [r2, #0]\n"
+        "str r12, [sp, #0]\n"
+        "ldr r12, [r2, #4]\n"
+        "str r12, [sp, #4]\n"
+        "add r0, r2, #8\n"
+        "1:\n"
+        "ldr r1, [sp, #12]\n"
+        "ldr r2, [r0, #8]\n"
+        "ldr r3, [r0]\n"
+        "sxtb16 lr, r2\n"
+        "ldr r4, [r1]\n"
+        "sxtb16 r12, r2, ror #8\n"
+        "ldr r2, [r0, #4]\n"
+        "smlad r11, lr, r4, r3\n"
+        "ldr r5, [r1, #4]\n"
+        "smlad r10, r12, r4, r2\n"
+        "ldr r4, [r1, #8]\n"
+        "smlad r9, lr, r5, r3\n"
+        "smlad r8, r12, r5, r2\n"
+        "ldr r5, [r1, #12]\n"
+        "ldr r6, [r0, #12]\n"
+        "smlad r7, lr, r4, r3\n"
+        "smlad r3, lr, r5, r3\n"
+        "sxtb16 lr, r6\n"
+        "smlad r4, r12, r4, r2\n"
+        "smlad r2, r12, r5, r2\n"
+        "ldr r5, [r1, #16]\n"
+        "sxtb16 r12, r6, ror #8\n"
+        "smlad r11, lr, r5, r11\n"
+        "ldr r6, [r1, #20]\n"
+        "smlad r10, r12, r5, r10\n"
+        "ldr r5, [r1, #24]\n"
+        "smlad r9, lr, r6, r9\n"
+        "smlad r8, r12, r6, r8\n"
+        "ldr r6, [r1, #28]\n"
+        "smlad r7, lr, r5, r7\n"
+        "smlad r4, r12, r5, r4\n"
+        "ldr r5, [r0, #16]\n"
+        "smlad r3, lr, r6, r3\n"
+        "ldr lr, [r1, #32]\n"
+        "smlad r2, r12, r6, r2\n"
+        "sxtb16 r12, r5\n"
+        "ldr r6, [r1, #36]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad r11, r12, lr, r11\n"
+        "smlad r10, r5, lr, r10\n"
+        "ldr lr, [r1, #40]\n"
+        "smlad r9, r12, r6, r9\n"
+        "smlad r8, r5, r6, r8\n"
+        "ldr r6, [r1, #44]\n"
+        "smlad r4, r5, lr, r4\n"
+        "smlad r7, r12, lr, r7\n"
+        "smlad r3, r12, r6, r3\n"
+        "ldr r12, [r0, #20]\n"
+        "smlad r2, r5, r6, r2\n"
+        "ldr r5, [r1, #48]\n"
+        "sxtb16 lr, r12\n"
+        "ldr r6, [r1, #52]\n"
+        "sxtb16 r12, r12, ror #8\n"
+        "smlad r11, lr, r5, r11\n"
+        "smlad r10, r12, r5, r10\n"
+        "ldr r5, [r1, #56]\n"
+        "smlad r8, r12, r6, r8\n"
+        "smlad r9, lr, r6, r9\n"
+        "ldr r1, [r1, #60]\n"
+        "smlad r7, lr, r5, r7\n"
+        "smlad r3, lr, r1, r3\n"
+        "smlad r4, r12, r5, r4\n"
+        "smlad r2, r12, r1, r2\n"
+        "ldr r1, [sp, #0]\n"
+        "subs r1, r1, #1\n"
+        "str r1, [sp, #0]\n"
+        "blt 3f\n"
+        "ldr r1, [sp, #56]\n"
+        "ldr r5, [r0, #24]\n"
+        "smmla lr, r11, r5, r1\n"
+        "ldr r6, [sp, #8]\n"
+        "smmla r12, r9, r5, r1\n"
+        "ldr r9, [r0, #28]\n"
+        "smmla r11, r7, r5, r1\n"
+        "ldrh r7, [r0, #32]\n"
+        "smmla r5, r3, r5, r1\n"
+        "ldrh r3, [r0, #34]\n"
+        "smmla r10, r10, r9, r1\n"
+        "add r7, r6, r7\n"
+        "smmla r8, r8, r9, r1\n"
+        "add r3, r6, r3\n"
+        "smmla r6, r4, r9, r1\n"
+        "ssat r4, #8, lr, asr #4\n"
+        "smmla r1, r2, r9, r1\n"
+        "ssat r2, #8, r12, asr #4\n"
+        "strb r4, [r7]\n"
+        "ssat r4, #8, r11, asr #4\n"
+        "strb r2, [r7, #8]\n"
+        "ssat r2, #8, r5, asr #4\n"
+        "strb r4, [r7, #16]\n"
+        "ssat r4, #8, r10, asr #4\n"
+        "strb r2, [r7, #24]\n"
+        "ssat r2, #8, r8, asr #4\n"
+        "strb r4, [r3]\n"
+        "ssat r4, #8, r6, asr #4\n"
+        "strb r2, [r3, #8]\n"
+        "ssat r1, #8, r1, asr #4\n"
+        "strb r4, [r3, #16]\n"
+        "add r0, r0, #36\n"
+        "strb r1, [r3, #24]\n"
+        "bgt 1b\n"
+        "ldr r1, [sp, #0]\n"
+        "ldr r2, [sp, #4]\n"
+        "adds r1, r1, r2\n"
+        "bne 1b\n"
+        "b 4f\n"
+        "3:\n"
+        "vmov s15, r11\n"
+        "vmov s14, r9\n"
+        "vcvt.f32.s32 s15, s15\n"
+        "vldr s0, [r0, #24]\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "vmul.f32 s15, s15, s0\n"
+        "vmul.f32 s14, s14, s0\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "vmov s13, r7\n"
+        "vmov lr, s15\n"
+        "vcvt.f32.s32 s15, s13\n"
+        "vmov r12, s14\n"
+        "ldr r1, [sp, #8]\n"
+        "vmov s14, r3\n"
+        "ldrh r3, [r0, #32]\n"
+        "vmul.f32 s15, s15, s0\n"
+        "ldr r5, [sp, #60]\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "add r3, r1, r3\n"
+        "vmov s13, r10\n"
+        "ssat lr, #16, lr\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "add lr, lr, r5\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "vmul.f32 s14, s14, s0\n"
+        "vldr s0, [r0, #28]\n"
+        "ssat r6, #8, lr\n"
+        "vmov lr, s15\n"
+        "strb r6, [r3]\n"
+        "vmul.f32 s15, s13, s0\n"
+        "ssat r12, #16, r12\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "add r12, r12, r5\n"
+        "vmov s13, r8\n"
+        "ssat r6, #8, r12\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "strb r6, [r3, #8]\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "ssat lr, #16, lr\n"
+        "vmov r12, s14\n"
+        "add lr, lr, r5\n"
+        "vmov r11, s15\n"
+        "ssat r6, #8, lr\n"
+        "vmul.f32 s15, s13, s0\n"
+        "strb r6, [r3, #16]\n"
+        "vmov s14, r4\n"
+        "ssat lr, #16, r12\n"
+        "vmov s13, r2\n"
+        "add lr, lr, r5\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "ssat r2, #8, lr\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "ldrh r4, [r0, #34]\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "strb r2, [r3, #24]\n"
+        "vmul.f32 s14, s14, s0\n"
+        "add r1, r1, r4\n"
+        "vmul.f32 s13, s13, s0\n"
+        "ssat lr, #16, r11\n"
+        "vmov r12, s15\n"
+        "add lr, lr, r5\n"
+        "vcvtr.s32.f32 s15, s14\n"
+        "ssat r2, #8, lr\n"
+        "vcvtr.s32.f32 s14, s13\n"
+        "ssat lr, #16, r12\n"
+        "strb r2, [r1]\n"
+        "add lr, lr, r5\n"
+        "vmov r12, s15\n"
+        "ssat r2, #8, lr\n"
+        "vmov lr, s14\n"
+        "ssat r12, #16, r12\n"
+        "strb r2, [r1, #8]\n"
+        "ssat lr, #16, lr\n"
+        "add r12, r12, r5\n"
+        "ssat r2, #8, r12\n"
+        "add lr, lr, r5\n"
+        "ssat r3, #8, lr\n"
+        "strb r2, [r1, #16]\n"
+        "strb r3, [r1, #24]\n"
+        "add r0, r0, #36\n"
+        "ldr r1, [sp, #0]\n"
+        "ldr r2, [sp, #4]\n"
+        "adds r1, r1, r2\n"
+        "bne 1b\n"
+        "4:\n"
+        "add sp, sp, #20\n"
+        "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n"
+        ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
+}
+#pragma GCC diagnostic pop
+#else
+static const uint32_t *digits_conv1x1_4px_k8_to8_4px(
+    const uint32_t *columns, const uint32_t *end, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero)
 {
     const uint32_t floating = stream[1];
-    uint32_t blocks = stream[0];
+    uint32_t blocks = stream[0] + floating;
     stream += 2;
     for (; blocks != 0u; --blocks) {
         int32_t a00 = (int32_t)stream[0];
@@ -405,70 +714,39 @@ static const uint32_t *digits_conv1x1_8x8_576px_4px(
         int32_t a12 = (int32_t)stream[1];
         int32_t a13 = (int32_t)stream[1];
         stream += 2;
-        {
-            const uint32_t *const column = columns;
+        for (const uint32_t *column = columns; column != end; column += 8) {
             uint32_t w0, w1, x;
             w0 = stream[0];
             w1 = mc_sxtb16_ror8(w0);
             w0 = mc_sxtb16(w0);
             x = column[0];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
+            a00 = mc_smlad_loop(w0, x, a00);
+            a10 = mc_smlad_loop(w1, x, a10);
             x = column[1];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
+            a01 = mc_smlad_loop(w0, x, a01);
+            a11 = mc_smlad_loop(w1, x, a11);
             x = column[2];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
+            a02 = mc_smlad_loop(w0, x, a02);
+            a12 = mc_smlad_loop(w1, x, a12);
             x = column[3];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
+            a03 = mc_smlad_loop(w0, x, a03);
+            a13 = mc_smlad_loop(w1, x, a13);
             w0 = stream[1];
             w1 = mc_sxtb16_ror8(w0);
             w0 = mc_sxtb16(w0);
             x = column[4];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
+            a00 = mc_smlad_loop(w0, x, a00);
+            a10 = mc_smlad_loop(w1, x, a10);
             x = column[5];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
+            a01 = mc_smlad_loop(w0, x, a01);
+            a11 = mc_smlad_loop(w1, x, a11);
             x = column[6];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
+            a02 = mc_smlad_loop(w0, x, a02);
+            a12 = mc_smlad_loop(w1, x, a12);
             x = column[7];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[2];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[8];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[9];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[10];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[11];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[3];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[12];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[13];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[14];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[15];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            stream += 4;
+            a03 = mc_smlad_loop(w0, x, a03);
+            a13 = mc_smlad_loop(w1, x, a13);
+            stream += 2;
         }
         if (blocks > floating) {
             {
@@ -509,38 +787,44 @@ static const uint32_t *digits_conv1x1_8x8_576px_4px(
     }
     return stream;
 }
+#endif
 
 /*
- * 1x1 convolution of 576 pixels, 8 to 8 channels.
- * Weights: for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
+ * 1x1 convolution, 4 pixels at a time.
+ * Weights: inputs, groups, in_stride; numbers of blocks; for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
  * Serves:
  *   Conv 'node_Conv_353_quant' 1x8x24x24 -> 1x8x24x24
  */
-void digits_conv1x1_8x8_576px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
-                              int32_t addend, int32_t out_zero)
+void digits_conv1x1_4px_k8_to8(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
+                               int32_t addend, int32_t out_zero)
 {
-    for (uint32_t pixel = 0; pixel < 576u; pixel += 4u) {
-        digits_conv1x1_8x8_576px_columns4(ifmap, columns);
-        (void)digits_conv1x1_8x8_576px_4px(columns, weights, ofmap, addend, out_zero);
-        ifmap += 32;
-        ofmap += 32;
+    const uint32_t inputs = weights[0];
+    uint32_t groups = weights[1];
+    const uint32_t in_stride = weights[2];
+    weights += 3;
+    const uint32_t steps = (inputs + 3u) / 4u * 2u;
+    for (; groups != 0u; --groups) {
+        digits_conv1x1_4px_k8_to8_columns4(ifmap, inputs, in_stride, columns);
+        (void)digits_conv1x1_4px_k8_to8_4px(columns, columns + 4u * steps, weights, ofmap, addend, out_zero);
+        ifmap += 4u * in_stride;
+        ofmap += 32u;
     }
 }
 
-/* 4 pixels of 8 bytes, 8 apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
-static void digits_conv1x1_8x32_576px_columns4(const int8_t *bytes, uint32_t *columns)
+/* 4 pixels, a stride apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
+static void digits_conv1x1_4px_k8_to32_columns4(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
 {
-    for (uint32_t k = 0; k < 8u; k += 4u) {
+    for (uint32_t fours = inputs / 4u; fours != 0u; --fours) {
         const uint32_t b0 = mc_bytes4(bytes);
         columns[0] = mc_sxtb16(b0);
         columns[4] = mc_sxtb16_ror8(b0);
-        const uint32_t b1 = mc_bytes4(bytes + 8);
+        const uint32_t b1 = mc_bytes4(bytes + stride);
         columns[1] = mc_sxtb16(b1);
         columns[5] = mc_sxtb16_ror8(b1);
-        const uint32_t b2 = mc_bytes4(bytes + 16);
+        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
         columns[2] = mc_sxtb16(b2);
         columns[6] = mc_sxtb16_ror8(b2);
-        const uint32_t b3 = mc_bytes4(bytes + 24);
+        const uint32_t b3 = mc_bytes4(bytes + 3u * stride);
         columns[3] = mc_sxtb16(b3);
         columns[7] = mc_sxtb16_ror8(b3);
         bytes += 4;
@@ -549,11 +833,228 @@ static void digits_conv1x1_8x32_576px_columns4(const int8_t *bytes, uint32_t *co
 }
 
 /* All output channels of 4 pixels, 2 at a time; returns the end of the stream. */
-static const uint32_t *digits_conv1x1_8x32_576px_4px(
-    const uint32_t *columns, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero)
+#if MC_SCHEDULED
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverlength-strings"
+__attribute__((naked, noinline, used))
+static const uint32_t *digits_conv1x1_4px_k8_to32_4px(
+    const uint32_t *columns MC_UNUSED, const uint32_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED, int32_t out_zero MC_UNUSED)
+{
+    __asm__ volatile(
+        "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
+        "sub sp, sp, #20\n"
+        "str r0, [sp, #12]\n"
+        "str r3, [sp, #8]\n"
+        "ldr r12, [r2, #0]\n"
+        "str r12, [sp, #0]\n"
+        "ldr r12, [r2, #4]\n"
+        "str r12, [sp, #4]\n"
+        "add r0, r2, #8\n"
+        "1:\n"
+        "ldr r1, [sp, #12]\n"
+        "ldr r2, [r0, #8]\n"
+        "ldr r3, [r0]\n"
+        "sxtb16 lr, r2\n"
+        "ldr r4, [r1]\n"
+        "sxtb16 r12, r2, ror #8\n"
+        "ldr r2, [r0, #4]\n"
+        "smlad r11, lr, r4, r3\n"
+        "ldr r5, [r1, #4]\n"
+        "smlad r10, r12, r4, r2\n"
+        "ldr r4, [r1, #8]\n"
+        "smlad r9, lr, r5, r3\n"
+        "smlad r8, r12, r5, r2\n"
+        "ldr r5, [r1, #12]\n"
+        "ldr r6, [r0, #12]\n"
+        "smlad r7, lr, r4, r3\n"
+        "smlad r3, lr, r5, r3\n"
+        "sxtb16 lr, r6\n"
+        "smlad r4, r12, r4, r2\n"
+        "smlad r2, r12, r5, r2\n"
+        "ldr r5, [r1, #16]\n"
+        "sxtb16 r12, r6, ror #8\n"
+        "smlad r11, lr, r5, r11\n"
+        "ldr r6, [r1, #20]\n"
+        "smlad r10, r12, r5, r10\n"
+        "ldr r5, [r1, #24]\n"
+        "smlad r9, lr, r6, r9\n"
+        "smlad r8, r12, r6, r8\n"
+        "ldr r6, [r1, #28]\n"
+        "smlad r7, lr, r5, r7\n"
+        "smlad r4, r12, r5, r4\n"
+        "ldr r5, [r0, #16]\n"
+        "smlad r3, lr, r6, r3\n"
+        "ldr lr, [r1, #32]\n"
+        "smlad r2, r12, r6, r2\n"
+        "sxtb16 r12, r5\n"
+        "ldr r6, [r1, #36]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad r11, r12, lr, r11\n"
+        "smlad r10, r5, lr, r10\n"
+        "ldr lr, [r1, #40]\n"
+        "smlad r9, r12, r6, r9\n"
+        "smlad r8, r5, r6, r8\n"
+        "ldr r6, [r1, #44]\n"
+        "smlad r4, r5, lr, r4\n"
+        "smlad r7, r12, lr, r7\n"
+        "smlad r3, r12, r6, r3\n"
+        "ldr r12, [r0, #20]\n"
+        "smlad r2, r5, r6, r2\n"
+        "ldr r5, [r1, #48]\n"
+        "sxtb16 lr, r12\n"
+        "ldr r6, [r1, #52]\n"
+        "sxtb16 r12, r12, ror #8\n"
+        "smlad r11, lr, r5, r11\n"
+        "smlad r10, r12, r5, r10\n"
+        "ldr r5, [r1, #56]\n"
+        "smlad r8, r12, r6, r8\n"
+        "smlad r9, lr, r6, r9\n"
+        "ldr r1, [r1, #60]\n"
+        "smlad r7, lr, r5, r7\n"
+        "smlad r3, lr, r1, r3\n"
+        "smlad r4, r12, r5, r4\n"
+        "smlad r2, r12, r1, r2\n"
+        "ldr r1, [sp, #0]\n"
+        "subs r1, r1, #1\n"
+        "str r1, [sp, #0]\n"
+        "blt 3f\n"
+        "ldr r1, [sp, #56]\n"
+        "ldr r5, [r0, #24]\n"
+        "smmla lr, r11, r5, r1\n"
+        "ldr r6, [sp, #8]\n"
+        "smmla r12, r9, r5, r1\n"
+        "ldr r9, [r0, #28]\n"
+        "smmla r11, r7, r5, r1\n"
+        "ldrh r7, [r0, #32]\n"
+        "smmla r5, r3, r5, r1\n"
+        "ldrh r3, [r0, #34]\n"
+        "smmla r10, r10, r9, r1\n"
+        "add r7, r6, r7\n"
+        "smmla r8, r8, r9, r1\n"
+        "add r3, r6, r3\n"
+        "smmla r6, r4, r9, r1\n"
+        "ssat r4, #8, lr, asr #4\n"
+        "smmla r1, r2, r9, r1\n"
+        "ssat r2, #8, r12, asr #4\n"
+        "strb r4, [r7]\n"
+        "ssat r4, #8, r11, asr #4\n"
+        "strb r2, [r7, #32]\n"
+        "ssat r2, #8, r5, asr #4\n"
+        "strb r4, [r7, #64]\n"
+        "ssat r4, #8, r10, asr #4\n"
+        "strb r2, [r7, #96]\n"
+        "ssat r2, #8, r8, asr #4\n"
+        "strb r4, [r3]\n"
+        "ssat r4, #8, r6, asr #4\n"
+        "strb r2, [r3, #32]\n"
+        "ssat r1, #8, r1, asr #4\n"
+        "strb r4, [r3, #64]\n"
+        "add r0, r0, #36\n"
+        "strb r1, [r3, #96]\n"
+        "bgt 1b\n"
+        "ldr r1, [sp, #0]\n"
+        "ldr r2, [sp, #4]\n"
+        "adds r1, r1, r2\n"
+        "bne 1b\n"
+        "b 4f\n"
+        "3:\n"
+        "vmov s15, r11\n"
+        "vmov s14, r9\n"
+        "vcvt.f32.s32 s15, s15\n"
+        "vldr s0, [r0, #24]\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "vmul.f32 s15, s15, s0\n"
+        "vmul.f32 s14, s14, s0\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "vmov s13, r7\n"
+        "vmov lr, s15\n"
+        "vcvt.f32.s32 s15, s13\n"
+        "vmov r12, s14\n"
+        "ldr r1, [sp, #8]\n"
+        "vmov s14, r3\n"
+        "ldrh r3, [r0, #32]\n"
+        "vmul.f32 s15, s15, s0\n"
+        "ldr r5, [sp, #60]\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "add r3, r1, r3\n"
+        "vmov s13, r10\n"
+        "ssat lr, #16, lr\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "add lr, lr, r5\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "vmul.f32 s14, s14, s0\n"
+        "vldr s0, [r0, #28]\n"
+        "ssat r6, #8, lr\n"
+        "vmov lr, s15\n"
+        "strb r6, [r3]\n"
+        "vmul.f32 s15, s13, s0\n"
+        "ssat r12, #16, r12\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "add r12, r12, r5\n"
+        "vmov s13, r8\n"
+        "ssat r6, #8, r12\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "strb r6, [r3, #32]\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "ssat lr, #16, lr\n"
+        "vmov r12, s14\n"
+        "add lr, lr, r5\n"
+        "vmov r11, s15\n"
+        "ssat r6, #8, lr\n"
+        "vmul.f32 s15, s13, s0\n"
+        "strb r6, [r3, #64]\n"
+        "vmov s14, r4\n"
+        "ssat lr, #16, r12\n"
+        "vmov s13, r2\n"
+        "add lr, lr, r5\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "ssat r2, #8, lr\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "ldrh r4, [r0, #34]\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "strb r2, [r3, #96]\n"
+        "vmul.f32 s14, s14, s0\n"
+        "add r1, r1, r4\n"
+        "vmul.f32 s13, s13, s0\n"
+        "ssat lr, #16, r11\n"
+        "vmov r12, s15\n"
+        "add lr, lr, r5\n"
+        "vcvtr.s32.f32 s15, s14\n"
+        "ssat r2, #8, lr\n"
+        "vcvtr.s32.f32 s14, s13\n"
+        "ssat lr, #16, r12\n"
+        "strb r2, [r1]\n"
+        "add lr, lr, r5\n"
+        "vmov r12, s15\n"
+        "ssat r2, #8, lr\n"
+        "vmov lr, s14\n"
+        "ssat r12, #16, r12\n"
+        "strb r2, [r1, #32]\n"
+        "ssat lr, #16, lr\n"
+        "add r12, r12, r5\n"
+        "ssat r2, #8, r12\n"
+        "add lr, lr, r5\n"
+        "ssat r3, #8, lr\n"
+        "strb r2, [r1, #64]\n"
+        "strb r3, [r1, #96]\n"
+        "add r0, r0, #36\n"
+        "ldr r1, [sp, #0]\n"
+        "ldr r2, [sp, #4]\n"
+        "adds r1, r1, r2\n"
+        "bne 1b\n"
+        "4:\n"
+        "add sp, sp, #20\n"
+        "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n"
+        ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
+}
+#pragma GCC diagnostic pop
+#else
+static const uint32_t *digits_conv1x1_4px_k8_to32_4px(
+    const uint32_t *columns, const uint32_t *end, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero)
 {
     const uint32_t floating = stream[1];
-    uint32_t blocks = stream[0];
+    uint32_t blocks = stream[0] + floating;
     stream += 2;
     for (; blocks != 0u; --blocks) {
         int32_t a00 = (int32_t)stream[0];
@@ -565,70 +1066,39 @@ static const uint32_t *digits_conv1x1_8x32_576px_4px(
         int32_t a12 = (int32_t)stream[1];
         int32_t a13 = (int32_t)stream[1];
         stream += 2;
-        {
-            const uint32_t *const column = columns;
+        for (const uint32_t *column = columns; column != end; column += 8) {
             uint32_t w0, w1, x;
             w0 = stream[0];
             w1 = mc_sxtb16_ror8(w0);
             w0 = mc_sxtb16(w0);
             x = column[0];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
+            a00 = mc_smlad_loop(w0, x, a00);
+            a10 = mc_smlad_loop(w1, x, a10);
             x = column[1];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
+            a01 = mc_smlad_loop(w0, x, a01);
+            a11 = mc_smlad_loop(w1, x, a11);
             x = column[2];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
+            a02 = mc_smlad_loop(w0, x, a02);
+            a12 = mc_smlad_loop(w1, x, a12);
             x = column[3];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
+            a03 = mc_smlad_loop(w0, x, a03);
+            a13 = mc_smlad_loop(w1, x, a13);
             w0 = stream[1];
             w1 = mc_sxtb16_ror8(w0);
             w0 = mc_sxtb16(w0);
             x = column[4];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
+            a00 = mc_smlad_loop(w0, x, a00);
+            a10 = mc_smlad_loop(w1, x, a10);
             x = column[5];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
+            a01 = mc_smlad_loop(w0, x, a01);
+            a11 = mc_smlad_loop(w1, x, a11);
             x = column[6];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
+            a02 = mc_smlad_loop(w0, x, a02);
+            a12 = mc_smlad_loop(w1, x, a12);
             x = column[7];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[2];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[8];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[9];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[10];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[11];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[3];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[12];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[13];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[14];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[15];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            stream += 4;
+            a03 = mc_smlad_loop(w0, x, a03);
+            a13 = mc_smlad_loop(w1, x, a13);
+            stream += 2;
         }
         if (blocks > floating) {
             {
@@ -669,21 +1139,27 @@ static const uint32_t *digits_conv1x1_8x32_576px_4px(
     }
     return stream;
 }
+#endif
 
 /*
- * 1x1 convolution of 576 pixels, 8 to 32 channels.
- * Weights: for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
+ * 1x1 convolution, 4 pixels at a time.
+ * Weights: inputs, groups, in_stride; numbers of blocks; for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
  * Serves:
  *   Conv 'node_Conv_355_quant' 1x8x24x24 -> 1x32x24x24
  */
-void digits_conv1x1_8x32_576px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
-                               int32_t addend, int32_t out_zero)
+void digits_conv1x1_4px_k8_to32(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns,
+                                const uint32_t *weights, int32_t addend, int32_t out_zero)
 {
-    for (uint32_t pixel = 0; pixel < 576u; pixel += 4u) {
-        digits_conv1x1_8x32_576px_columns4(ifmap, columns);
-        (void)digits_conv1x1_8x32_576px_4px(columns, weights, ofmap, addend, out_zero);
-        ifmap += 32;
-        ofmap += 128;
+    const uint32_t inputs = weights[0];
+    uint32_t groups = weights[1];
+    const uint32_t in_stride = weights[2];
+    weights += 3;
+    const uint32_t steps = (inputs + 3u) / 4u * 2u;
+    for (; groups != 0u; --groups) {
+        digits_conv1x1_4px_k8_to32_columns4(ifmap, inputs, in_stride, columns);
+        (void)digits_conv1x1_4px_k8_to32_4px(columns, columns + 4u * steps, weights, ofmap, addend, out_zero);
+        ifmap += 4u * in_stride;
+        ofmap += 128u;
     }
 }
 
@@ -923,20 +1399,20 @@ void digits_dwconv5x5s2_24x24x32(const int8_t *ifmap, int8_t *ofmap, uint32_t *p
     }
 }
 
-/* 4 pixels of 32 bytes, 32 apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
-static void digits_conv1x1_32x16_144px_columns4(const int8_t *bytes, uint32_t *columns)
+/* 4 pixels, a stride apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
+static void digits_conv1x1_4px_k16n_columns4(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
 {
-    for (uint32_t k = 0; k < 32u; k += 4u) {
+    for (uint32_t fours = inputs / 4u; fours != 0u; --fours) {
         const uint32_t b0 = mc_bytes4(bytes);
         columns[0] = mc_sxtb16(b0);
         columns[4] = mc_sxtb16_ror8(b0);
-        const uint32_t b1 = mc_bytes4(bytes + 32);
+        const uint32_t b1 = mc_bytes4(bytes + stride);
         columns[1] = mc_sxtb16(b1);
         columns[5] = mc_sxtb16_ror8(b1);
-        const uint32_t b2 = mc_bytes4(bytes + 64);
+        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
         columns[2] = mc_sxtb16(b2);
         columns[6] = mc_sxtb16_ror8(b2);
-        const uint32_t b3 = mc_bytes4(bytes + 96);
+        const uint32_t b3 = mc_bytes4(bytes + 3u * stride);
         columns[3] = mc_sxtb16(b3);
         columns[7] = mc_sxtb16_ror8(b3);
         bytes += 4;
@@ -944,12 +1420,431 @@ static void digits_conv1x1_32x16_144px_columns4(const int8_t *bytes, uint32_t *c
     }
 }
 
-/* All output channels of 4 pixels, 2 at a time; returns the end of the stream. */
-static const uint32_t *digits_conv1x1_32x16_144px_4px(
-    const uint32_t *columns, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero)
+/* All output channels of 4 pixels, 2 at a time, pixels of the output a stride apart; returns the end of the stream. */
+#if MC_SCHEDULED
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverlength-strings"
+__attribute__((naked, noinline, used))
+static const uint32_t *digits_conv1x1_4px_k16n_4px(
+    const uint32_t *columns MC_UNUSED, const uint32_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED, int32_t out_zero MC_UNUSED, uint32_t stride MC_UNUSED)
+{
+    __asm__ volatile(
+        "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
+        "sub sp, sp, #20\n"
+        "str r0, [sp, #12]\n"
+        "str r3, [sp, #8]\n"
+        "sub r1, r1, #128\n"
+        "str r1, [sp, #16]\n"
+        "ldr r12, [r2, #0]\n"
+        "str r12, [sp, #0]\n"
+        "ldr r12, [r2, #4]\n"
+        "str r12, [sp, #4]\n"
+        "add r0, r2, #8\n"
+        "1:\n"
+        "ldr r1, [sp, #12]\n"
+        "ldr r2, [r0, #8]\n"
+        "ldr r10, [r0]\n"
+        "sxtb16 r5, r2, ror #8\n"
+        "ldr r3, [r1]\n"
+        "sxtb16 r6, r2\n"
+        "ldr r2, [r1, #4]\n"
+        "ldr r7, [r0, #4]\n"
+        "smlad lr, r6, r3, r10\n"
+        "smlad r12, r6, r2, r10\n"
+        "ldr r4, [r1, #8]\n"
+        "smlad r9, r5, r3, r7\n"
+        "ldr r3, [r1, #12]\n"
+        "smlad r11, r6, r4, r10\n"
+        "smlad r8, r5, r2, r7\n"
+        "smlad r10, r6, r3, r10\n"
+        "ldr r2, [r0, #12]\n"
+        "smlad r6, r5, r3, r7\n"
+        "smlad r7, r5, r4, r7\n"
+        "ldr r3, [r1, #20]\n"
+        "sxtb16 r5, r2\n"
+        "ldr r4, [r1, #16]\n"
+        "sxtb16 r2, r2, ror #8\n"
+        "smlad r12, r5, r3, r12\n"
+        "smlad r9, r2, r4, r9\n"
+        "smlad r8, r2, r3, r8\n"
+        "ldr r3, [r1, #28]\n"
+        "smlad lr, r5, r4, lr\n"
+        "ldr r4, [r1, #24]\n"
+        "smlad r10, r5, r3, r10\n"
+        "smlad r11, r5, r4, r11\n"
+        "ldr r5, [r0, #16]\n"
+        "smlad r6, r2, r3, r6\n"
+        "ldr r3, [r1, #32]\n"
+        "smlad r7, r2, r4, r7\n"
+        "sxtb16 r4, r5, ror #8\n"
+        "smlad r9, r4, r3, r9\n"
+        "sxtb16 r5, r5\n"
+        "ldr r2, [r1, #36]\n"
+        "smlad lr, r5, r3, lr\n"
+        "ldr r3, [r1, #40]\n"
+        "smlad r8, r4, r2, r8\n"
+        "smlad r11, r5, r3, r11\n"
+        "smlad r7, r4, r3, r7\n"
+        "ldr r3, [r1, #44]\n"
+        "smlad r12, r5, r2, r12\n"
+        "smlad r10, r5, r3, r10\n"
+        "ldr r2, [r0, #20]\n"
+        "smlad r6, r4, r3, r6\n"
+        "ldr r3, [r1, #48]\n"
+        "sxtb16 r5, r2\n"
+        "smlad lr, r5, r3, lr\n"
+        "sxtb16 r4, r2, ror #8\n"
+        "ldr r2, [r1, #52]\n"
+        "smlad r9, r4, r3, r9\n"
+        "smlad r12, r5, r2, r12\n"
+        "ldr r3, [r1, #56]\n"
+        "smlad r8, r4, r2, r8\n"
+        "ldr r2, [r1, #60]\n"
+        "smlad r11, r5, r3, r11\n"
+        "smlad r10, r5, r2, r10\n"
+        "ldr r5, [r0, #24]\n"
+        "smlad r7, r4, r3, r7\n"
+        "sxtb16 r3, r5\n"
+        "smlad r6, r4, r2, r6\n"
+        "ldr r2, [r1, #64]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad r9, r5, r2, r9\n"
+        "ldr r4, [r1, #72]\n"
+        "smlad lr, r3, r2, lr\n"
+        "ldr r2, [r1, #68]\n"
+        "smlad r7, r5, r4, r7\n"
+        "smlad r12, r3, r2, r12\n"
+        "smlad r8, r5, r2, r8\n"
+        "ldr r2, [r1, #76]\n"
+        "smlad r11, r3, r4, r11\n"
+        "smlad r10, r3, r2, r10\n"
+        "ldr r3, [r0, #28]\n"
+        "smlad r6, r5, r2, r6\n"
+        "ldr r2, [r1, #84]\n"
+        "sxtb16 r5, r3, ror #8\n"
+        "ldr r4, [r1, #80]\n"
+        "smlad r8, r5, r2, r8\n"
+        "sxtb16 r3, r3\n"
+        "smlad r9, r5, r4, r9\n"
+        "smlad lr, r3, r4, lr\n"
+        "ldr r4, [r1, #88]\n"
+        "smlad r12, r3, r2, r12\n"
+        "ldr r2, [r1, #92]\n"
+        "smlad r7, r5, r4, r7\n"
+        "smlad r10, r3, r2, r10\n"
+        "smlad r11, r3, r4, r11\n"
+        "ldr r3, [r0, #32]\n"
+        "ldr r4, [r1, #96]\n"
+        "smlad r6, r5, r2, r6\n"
+        "sxtb16 r5, r3\n"
+        "smlad lr, r5, r4, lr\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "ldr r2, [r1, #104]\n"
+        "smlad r9, r3, r4, r9\n"
+        "ldr r4, [r1, #100]\n"
+        "smlad r7, r3, r2, r7\n"
+        "smlad r8, r3, r4, r8\n"
+        "smlad r12, r5, r4, r12\n"
+        "ldr r4, [r1, #108]\n"
+        "smlad r11, r5, r2, r11\n"
+        "ldr r2, [r0, #36]\n"
+        "smlad r10, r5, r4, r10\n"
+        "sxtb16 r5, r2\n"
+        "smlad r6, r3, r4, r6\n"
+        "ldr r3, [r1, #116]\n"
+        "sxtb16 r4, r2, ror #8\n"
+        "smlad r12, r5, r3, r12\n"
+        "ldr r2, [r1, #112]\n"
+        "smlad r8, r4, r3, r8\n"
+        "smlad lr, r5, r2, lr\n"
+        "ldr r3, [r1, #120]\n"
+        "smlad r9, r4, r2, r9\n"
+        "ldr r2, [r1, #124]\n"
+        "smlad r11, r5, r3, r11\n"
+        "smlad r6, r4, r2, r6\n"
+        "smlad r10, r5, r2, r10\n"
+        "smlad r7, r4, r3, r7\n"
+        "2:\n"
+        "ldr r2, [r0, #40]\n"
+        "ldr r3, [r1, #128]\n"
+        "sxtb16 r5, r2\n"
+        "ldr r4, [r1, #132]\n"
+        "sxtb16 r2, r2, ror #8\n"
+        "smlad lr, r5, r3, lr\n"
+        "smlad r9, r2, r3, r9\n"
+        "ldr r3, [r1, #136]\n"
+        "smlad r12, r5, r4, r12\n"
+        "smlad r8, r2, r4, r8\n"
+        "ldr r4, [r1, #140]\n"
+        "smlad r11, r5, r3, r11\n"
+        "smlad r7, r2, r3, r7\n"
+        "ldr r3, [r0, #44]\n"
+        "smlad r10, r5, r4, r10\n"
+        "ldr r5, [r1, #144]\n"
+        "smlad r6, r2, r4, r6\n"
+        "sxtb16 r4, r3\n"
+        "ldr r2, [r1, #148]\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "smlad lr, r4, r5, lr\n"
+        "smlad r9, r3, r5, r9\n"
+        "ldr r5, [r1, #152]\n"
+        "smlad r12, r4, r2, r12\n"
+        "smlad r8, r3, r2, r8\n"
+        "ldr r2, [r1, #156]\n"
+        "smlad r11, r4, r5, r11\n"
+        "smlad r7, r3, r5, r7\n"
+        "ldr r5, [r0, #48]\n"
+        "smlad r10, r4, r2, r10\n"
+        "ldr r4, [r1, #160]\n"
+        "smlad r6, r3, r2, r6\n"
+        "sxtb16 r3, r5\n"
+        "ldr r2, [r1, #164]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad lr, r3, r4, lr\n"
+        "smlad r9, r5, r4, r9\n"
+        "ldr r4, [r1, #168]\n"
+        "smlad r12, r3, r2, r12\n"
+        "smlad r8, r5, r2, r8\n"
+        "ldr r2, [r1, #172]\n"
+        "smlad r11, r3, r4, r11\n"
+        "smlad r7, r5, r4, r7\n"
+        "ldr r4, [r0, #52]\n"
+        "smlad r10, r3, r2, r10\n"
+        "ldr r3, [r1, #176]\n"
+        "smlad r6, r5, r2, r6\n"
+        "sxtb16 r5, r4\n"
+        "ldr r2, [r1, #180]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad lr, r5, r3, lr\n"
+        "smlad r9, r4, r3, r9\n"
+        "ldr r3, [r1, #184]\n"
+        "smlad r12, r5, r2, r12\n"
+        "smlad r8, r4, r2, r8\n"
+        "ldr r2, [r1, #188]\n"
+        "smlad r11, r5, r3, r11\n"
+        "smlad r7, r4, r3, r7\n"
+        "ldr r3, [r0, #56]\n"
+        "smlad r10, r5, r2, r10\n"
+        "ldr r5, [r1, #192]\n"
+        "smlad r6, r4, r2, r6\n"
+        "sxtb16 r4, r3\n"
+        "ldr r2, [r1, #196]\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "smlad lr, r4, r5, lr\n"
+        "smlad r9, r3, r5, r9\n"
+        "ldr r5, [r1, #200]\n"
+        "smlad r12, r4, r2, r12\n"
+        "smlad r8, r3, r2, r8\n"
+        "ldr r2, [r1, #204]\n"
+        "smlad r11, r4, r5, r11\n"
+        "smlad r7, r3, r5, r7\n"
+        "ldr r5, [r0, #60]\n"
+        "smlad r10, r4, r2, r10\n"
+        "ldr r4, [r1, #208]\n"
+        "smlad r6, r3, r2, r6\n"
+        "sxtb16 r3, r5\n"
+        "ldr r2, [r1, #212]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad lr, r3, r4, lr\n"
+        "smlad r9, r5, r4, r9\n"
+        "ldr r4, [r1, #216]\n"
+        "smlad r12, r3, r2, r12\n"
+        "smlad r8, r5, r2, r8\n"
+        "ldr r2, [r1, #220]\n"
+        "smlad r11, r3, r4, r11\n"
+        "smlad r7, r5, r4, r7\n"
+        "ldr r4, [r0, #64]\n"
+        "smlad r10, r3, r2, r10\n"
+        "ldr r3, [r1, #224]\n"
+        "smlad r6, r5, r2, r6\n"
+        "sxtb16 r5, r4\n"
+        "ldr r2, [r1, #228]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad lr, r5, r3, lr\n"
+        "smlad r9, r4, r3, r9\n"
+        "ldr r3, [r1, #232]\n"
+        "smlad r12, r5, r2, r12\n"
+        "smlad r8, r4, r2, r8\n"
+        "ldr r2, [r1, #236]\n"
+        "smlad r11, r5, r3, r11\n"
+        "smlad r7, r4, r3, r7\n"
+        "ldr r3, [r0, #68]\n"
+        "smlad r10, r5, r2, r10\n"
+        "ldr r5, [r1, #240]\n"
+        "smlad r6, r4, r2, r6\n"
+        "sxtb16 r4, r3\n"
+        "ldr r2, [r1, #244]\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "smlad lr, r4, r5, lr\n"
+        "smlad r9, r3, r5, r9\n"
+        "ldr r5, [r1, #248]\n"
+        "smlad r12, r4, r2, r12\n"
+        "smlad r8, r3, r2, r8\n"
+        "ldr r2, [r1, #252]\n"
+        "add r1, r1, #128\n"
+        "smlad r11, r4, r5, r11\n"
+        "smlad r7, r3, r5, r7\n"
+        "ldr r5, [sp, #16]\n"
+        "add r0, r0, #32\n"
+        "smlad r10, r4, r2, r10\n"
+        "cmp r1, r5\n"
+        "smlad r6, r3, r2, r6\n"
+        "bne 2b\n"
+        "ldr r2, [sp, #0]\n"
+        "subs r2, r2, #1\n"
+        "str r2, [sp, #0]\n"
+        "blt 3f\n"
+        "ldr r1, [sp, #56]\n"
+        "ldr r2, [r0, #40]\n"
+        "ldr r3, [sp, #8]\n"
+        "smmla lr, lr, r2, r1\n"
+        "ldrh r4, [r0, #48]\n"
+        "smmla r12, r12, r2, r1\n"
+        "ldr r5, [r0, #44]\n"
+        "smmla r11, r11, r2, r1\n"
+        "smmla r10, r10, r2, r1\n"
+        "ldrh r2, [r0, #50]\n"
+        "add r4, r3, r4\n"
+        "smmla r9, r9, r5, r1\n"
+        "add r2, r3, r2\n"
+        "smmla r8, r8, r5, r1\n"
+        "ldr r3, [sp, #64]\n"
+        "smmla r7, r7, r5, r1\n"
+        "ssat lr, #8, lr, asr #4\n"
+        "smmla r1, r6, r5, r1\n"
+        "ssat r5, #8, r12, asr #4\n"
+        "add r6, r4, r3\n"
+        "ssat r11, #8, r11, asr #4\n"
+        "add r12, r2, r3\n"
+        "ssat r10, #8, r10, asr #4\n"
+        "strb lr, [r4]\n"
+        "ssat r4, #8, r9, asr #4\n"
+        "add r9, r6, r3\n"
+        "ssat r8, #8, r8, asr #4\n"
+        "strb r5, [r6]\n"
+        "strb r11, [r9]\n"
+        "add r5, r9, r3\n"
+        "add r6, r12, r3\n"
+        "strb r10, [r5]\n"
+        "ssat r5, #8, r7, asr #4\n"
+        "strb r4, [r2]\n"
+        "ssat r1, #8, r1, asr #4\n"
+        "strb r8, [r12]\n"
+        "add r2, r6, r3\n"
+        "strb r5, [r6]\n"
+        "add r0, r0, #52\n"
+        "strb r1, [r2]\n"
+        "bgt 1b\n"
+        "ldr r1, [sp, #0]\n"
+        "ldr r2, [sp, #4]\n"
+        "adds r1, r1, r2\n"
+        "bne 1b\n"
+        "b 4f\n"
+        "3:\n"
+        "vmov s15, lr\n"
+        "vcvt.f32.s32 s15, s15\n"
+        "vldr s0, [r0, #40]\n"
+        "vmov s14, r12\n"
+        "vmul.f32 s15, s15, s0\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "vmul.f32 s14, s14, s0\n"
+        "vmov s13, r11\n"
+        "vmov lr, s15\n"
+        "ldr r1, [sp, #8]\n"
+        "vcvt.f32.s32 s15, s13\n"
+        "ldr r2, [sp, #64]\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "ldrh r3, [r0, #48]\n"
+        "vmov s13, r10\n"
+        "ldr r4, [sp, #60]\n"
+        "vmul.f32 s15, s15, s0\n"
+        "add r3, r1, r3\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "ssat lr, #16, lr\n"
+        "vmov r12, s14\n"
+        "add lr, lr, r4\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "ssat r5, #8, lr\n"
+        "vmul.f32 s14, s13, s0\n"
+        "strb r5, [r3]\n"
+        "vmov s13, r9\n"
+        "add r3, r3, r2\n"
+        "vmov lr, s15\n"
+        "ssat r12, #16, r12\n"
+        "vcvt.f32.s32 s15, s13\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "vldr s0, [r0, #44]\n"
+        "add r12, r12, r4\n"
+        "vmov s13, r8\n"
+        "ssat r5, #8, r12\n"
+        "vmul.f32 s15, s15, s0\n"
+        "strb r5, [r3]\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "add r3, r3, r2\n"
+        "vmov r12, s14\n"
+        "ssat lr, #16, lr\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "add lr, lr, r4\n"
+        "vmul.f32 s14, s13, s0\n"
+        "ssat r5, #8, lr\n"
+        "vmov s13, r7\n"
+        "strb r5, [r3]\n"
+        "vmov lr, s15\n"
+        "add r3, r3, r2\n"
+        "vcvt.f32.s32 s15, s13\n"
+        "ssat r12, #16, r12\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "add r12, r12, r4\n"
+        "vmov s13, r6\n"
+        "ssat r5, #8, r12\n"
+        "vmul.f32 s15, s15, s0\n"
+        "strb r5, [r3]\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "ldrh r3, [r0, #50]\n"
+        "vmov r12, s14\n"
+        "ssat lr, #16, lr\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "add lr, lr, r4\n"
+        "vmul.f32 s14, s13, s0\n"
+        "ssat r5, #8, lr\n"
+        "add r1, r1, r3\n"
+        "ssat lr, #16, r12\n"
+        "vmov r12, s15\n"
+        "add lr, lr, r4\n"
+        "vcvtr.s32.f32 s15, s14\n"
+        "ssat r3, #8, lr\n"
+        "strb r5, [r1]\n"
+        "ssat lr, #16, r12\n"
+        "add r1, r1, r2\n"
+        "add lr, lr, r4\n"
+        "vmov r12, s15\n"
+        "ssat r5, #8, lr\n"
+        "strb r3, [r1]\n"
+        "ssat lr, #16, r12\n"
+        "add r1, r1, r2\n"
+        "strb r5, [r1]\n"
+        "add lr, lr, r4\n"
+        "ssat r3, #8, lr\n"
+        "add r1, r1, r2\n"
+        "strb r3, [r1]\n"
+        "add r0, r0, #52\n"
+        "ldr r1, [sp, #0]\n"
+        "ldr r2, [sp, #4]\n"
+        "adds r1, r1, r2\n"
+        "bne 1b\n"
+        "4:\n"
+        "add sp, sp, #20\n"
+        "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n"
+        ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
+}
+#pragma GCC diagnostic pop
+#else
+static const uint32_t *digits_conv1x1_4px_k16n_4px(
+    const uint32_t *columns, const uint32_t *end, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero, uint32_t stride)
 {
     const uint32_t floating = stream[1];
-    uint32_t blocks = stream[0];
+    uint32_t blocks = stream[0] + floating;
     stream += 2;
     for (; blocks != 0u; --blocks) {
         int32_t a00 = (int32_t)stream[0];
@@ -961,8 +1856,7 @@ static const uint32_t *digits_conv1x1_32x16_144px_4px(
         int32_t a12 = (int32_t)stream[1];
         int32_t a13 = (int32_t)stream[1];
         stream += 2;
-        const uint32_t *column = columns;
-        for (uint32_t step = 0; step < 16u; step += 8u) {
+        for (const uint32_t *column = columns; column != end; column += 8) {
             uint32_t w0, w1, x;
             w0 = stream[0];
             w1 = mc_sxtb16_ror8(w0);
@@ -994,170 +1888,88 @@ static const uint32_t *digits_conv1x1_32x16_144px_4px(
             x = column[7];
             a03 = mc_smlad_loop(w0, x, a03);
             a13 = mc_smlad_loop(w1, x, a13);
-            w0 = stream[2];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[8];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[9];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[10];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            x = column[11];
-            a03 = mc_smlad_loop(w0, x, a03);
-            a13 = mc_smlad_loop(w1, x, a13);
-            w0 = stream[3];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[12];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[13];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[14];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            x = column[15];
-            a03 = mc_smlad_loop(w0, x, a03);
-            a13 = mc_smlad_loop(w1, x, a13);
-            w0 = stream[4];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[16];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[17];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[18];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            x = column[19];
-            a03 = mc_smlad_loop(w0, x, a03);
-            a13 = mc_smlad_loop(w1, x, a13);
-            w0 = stream[5];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[20];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[21];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[22];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            x = column[23];
-            a03 = mc_smlad_loop(w0, x, a03);
-            a13 = mc_smlad_loop(w1, x, a13);
-            w0 = stream[6];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[24];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[25];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[26];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            x = column[27];
-            a03 = mc_smlad_loop(w0, x, a03);
-            a13 = mc_smlad_loop(w1, x, a13);
-            w0 = stream[7];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[28];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[29];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[30];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            x = column[31];
-            a03 = mc_smlad_loop(w0, x, a03);
-            a13 = mc_smlad_loop(w1, x, a13);
-            stream += 8;
-            column += 32;
+            stream += 2;
         }
         if (blocks > floating) {
             {
                 const int32_t multiplier = (int32_t)stream[0];
                 int8_t *const y = ofmap + (stream[2] & 0xFFFFu);
                 y[0] = (int8_t)mc_requantize(a00, multiplier, addend, 4);
-                y[16] = (int8_t)mc_requantize(a01, multiplier, addend, 4);
-                y[32] = (int8_t)mc_requantize(a02, multiplier, addend, 4);
-                y[48] = (int8_t)mc_requantize(a03, multiplier, addend, 4);
+                y[stride] = (int8_t)mc_requantize(a01, multiplier, addend, 4);
+                y[2u * stride] = (int8_t)mc_requantize(a02, multiplier, addend, 4);
+                y[3u * stride] = (int8_t)mc_requantize(a03, multiplier, addend, 4);
             }
             {
                 const int32_t multiplier = (int32_t)stream[1];
                 int8_t *const y = ofmap + (stream[2] >> 16);
                 y[0] = (int8_t)mc_requantize(a10, multiplier, addend, 4);
-                y[16] = (int8_t)mc_requantize(a11, multiplier, addend, 4);
-                y[32] = (int8_t)mc_requantize(a12, multiplier, addend, 4);
-                y[48] = (int8_t)mc_requantize(a13, multiplier, addend, 4);
+                y[stride] = (int8_t)mc_requantize(a11, multiplier, addend, 4);
+                y[2u * stride] = (int8_t)mc_requantize(a12, multiplier, addend, 4);
+                y[3u * stride] = (int8_t)mc_requantize(a13, multiplier, addend, 4);
             }
         } else {
             {
                 const float multiplier = mc_float_of_bits(stream[0]);
                 int8_t *const y = ofmap + (stream[2] & 0xFFFFu);
                 y[0] = (int8_t)mc_requantize_float(a00, multiplier, out_zero);
-                y[16] = (int8_t)mc_requantize_float(a01, multiplier, out_zero);
-                y[32] = (int8_t)mc_requantize_float(a02, multiplier, out_zero);
-                y[48] = (int8_t)mc_requantize_float(a03, multiplier, out_zero);
+                y[stride] = (int8_t)mc_requantize_float(a01, multiplier, out_zero);
+                y[2u * stride] = (int8_t)mc_requantize_float(a02, multiplier, out_zero);
+                y[3u * stride] = (int8_t)mc_requantize_float(a03, multiplier, out_zero);
             }
             {
                 const float multiplier = mc_float_of_bits(stream[1]);
                 int8_t *const y = ofmap + (stream[2] >> 16);
                 y[0] = (int8_t)mc_requantize_float(a10, multiplier, out_zero);
-                y[16] = (int8_t)mc_requantize_float(a11, multiplier, out_zero);
-                y[32] = (int8_t)mc_requantize_float(a12, multiplier, out_zero);
-                y[48] = (int8_t)mc_requantize_float(a13, multiplier, out_zero);
+                y[stride] = (int8_t)mc_requantize_float(a11, multiplier, out_zero);
+                y[2u * stride] = (int8_t)mc_requantize_float(a12, multiplier, out_zero);
+                y[3u * stride] = (int8_t)mc_requantize_float(a13, multiplier, out_zero);
             }
         }
         stream += 3;
     }
     return stream;
 }
+#endif
 
 /*
- * 1x1 convolution of 144 pixels, 32 to 16 channels.
- * Weights: for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
+ * 1x1 convolution, 4 pixels at a time.
+ * Weights: inputs, groups, in_stride, out_stride; numbers of blocks; for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
  * Serves:
  *   Conv 'node_Conv_359_quant' 1x32x12x12 -> 1x16x12x12
+ *   Conv 'node_Conv_365_quant' 1x48x12x12 -> 1x16x12x12
+ *   Conv 'node_Conv_371_quant' 1x64x6x6 -> 1x24x6x6
  */
-void digits_conv1x1_32x16_144px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns,
-                                const uint32_t *weights, int32_t addend, int32_t out_zero)
+void digits_conv1x1_4px_k16n(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
+                             int32_t addend, int32_t out_zero)
 {
-    for (uint32_t pixel = 0; pixel < 144u; pixel += 4u) {
-        digits_conv1x1_32x16_144px_columns4(ifmap, columns);
-        (void)digits_conv1x1_32x16_144px_4px(columns, weights, ofmap, addend, out_zero);
-        ifmap += 128;
-        ofmap += 64;
+    const uint32_t inputs = weights[0];
+    uint32_t groups = weights[1];
+    const uint32_t in_stride = weights[2];
+    const uint32_t out_stride = weights[3];
+    weights += 4;
+    const uint32_t steps = (inputs + 3u) / 4u * 2u;
+    for (; groups != 0u; --groups) {
+        digits_conv1x1_4px_k16n_columns4(ifmap, inputs, in_stride, columns);
+        (void)digits_conv1x1_4px_k16n_4px(columns, columns + 4u * steps, weights, ofmap, addend, out_zero, out_stride);
+        ifmap += 4u * in_stride;
+        ofmap += 4u * out_stride;
     }
 }
 
-/* 4 pixels of 16 bytes, 16 apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
-static void digits_conv1x1_16x48_144px_columns4(const int8_t *bytes, uint32_t *columns)
+/* 4 pixels, a stride apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
+static void digits_conv1x1_4px_k16_to48_columns4(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
 {
-    for (uint32_t k = 0; k < 16u; k += 4u) {
+    for (uint32_t fours = inputs / 4u; fours != 0u; --fours) {
         const uint32_t b0 = mc_bytes4(bytes);
         columns[0] = mc_sxtb16(b0);
         columns[4] = mc_sxtb16_ror8(b0);
-        const uint32_t b1 = mc_bytes4(bytes + 16);
+        const uint32_t b1 = mc_bytes4(bytes + stride);
         columns[1] = mc_sxtb16(b1);
         columns[5] = mc_sxtb16_ror8(b1);
-        const uint32_t b2 = mc_bytes4(bytes + 32);
+        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
         columns[2] = mc_sxtb16(b2);
         columns[6] = mc_sxtb16_ror8(b2);
-        const uint32_t b3 = mc_bytes4(bytes + 48);
+        const uint32_t b3 = mc_bytes4(bytes + 3u * stride);
         columns[3] = mc_sxtb16(b3);
         columns[7] = mc_sxtb16_ror8(b3);
         bytes += 4;
@@ -1166,11 +1978,288 @@ static void digits_conv1x1_16x48_144px_columns4(const int8_t *bytes, uint32_t *c
 }
 
 /* All output channels of 4 pixels, 2 at a time; returns the end of the stream. */
-static const uint32_t *digits_conv1x1_16x48_144px_4px(
-    const uint32_t *columns, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero)
+#if MC_SCHEDULED
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverlength-strings"
+__attribute__((naked, noinline, used))
+static const uint32_t *digits_conv1x1_4px_k16_to48_4px(
+    const uint32_t *columns MC_UNUSED, const uint32_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED, int32_t out_zero MC_UNUSED)
+{
+    __asm__ volatile(
+        "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
+        "sub sp, sp, #20\n"
+        "str r0, [sp, #12]\n"
+        "str r3, [sp, #8]\n"
+        "ldr r12, [r2, #0]\n"
+        "str r12, [sp, #0]\n"
+        "ldr r12, [r2, #4]\n"
+        "str r12, [sp, #4]\n"
+        "add r0, r2, #8\n"
+        "1:\n"
+        "ldr r1, [sp, #12]\n"
+        "ldr r2, [r0, #8]\n"
+        "ldr r3, [r0]\n"
+        "sxtb16 lr, r2\n"
+        "ldr r4, [r1]\n"
+        "sxtb16 r12, r2, ror #8\n"
+        "ldr r2, [r0, #4]\n"
+        "ldr r5, [r1, #4]\n"
+        "smlad r11, lr, r4, r3\n"
+        "smlad r10, r12, r4, r2\n"
+        "ldr r4, [r1, #8]\n"
+        "smlad r9, lr, r5, r3\n"
+        "ldr r6, [r1, #12]\n"
+        "smlad r8, r12, r5, r2\n"
+        "ldr r5, [r0, #12]\n"
+        "smlad r7, lr, r4, r3\n"
+        "smlad r3, lr, r6, r3\n"
+        "sxtb16 lr, r5\n"
+        "smlad r4, r12, r4, r2\n"
+        "smlad r2, r12, r6, r2\n"
+        "ldr r6, [r1, #16]\n"
+        "sxtb16 r12, r5, ror #8\n"
+        "smlad r11, lr, r6, r11\n"
+        "ldr r5, [r1, #20]\n"
+        "smlad r10, r12, r6, r10\n"
+        "ldr r6, [r1, #24]\n"
+        "smlad r8, r12, r5, r8\n"
+        "smlad r9, lr, r5, r9\n"
+        "ldr r5, [r1, #28]\n"
+        "smlad r4, r12, r6, r4\n"
+        "smlad r7, lr, r6, r7\n"
+        "ldr r6, [r0, #16]\n"
+        "smlad r3, lr, r5, r3\n"
+        "sxtb16 lr, r6\n"
+        "smlad r2, r12, r5, r2\n"
+        "ldr r5, [r1, #32]\n"
+        "sxtb16 r12, r6, ror #8\n"
+        "ldr r6, [r1, #36]\n"
+        "smlad r11, lr, r5, r11\n"
+        "smlad r10, r12, r5, r10\n"
+        "smlad r9, lr, r6, r9\n"
+        "ldr r5, [r1, #40]\n"
+        "smlad r8, r12, r6, r8\n"
+        "ldr r6, [r1, #44]\n"
+        "smlad r4, r12, r5, r4\n"
+        "smlad r7, lr, r5, r7\n"
+        "ldr r5, [r0, #20]\n"
+        "smlad r3, lr, r6, r3\n"
+        "sxtb16 lr, r5\n"
+        "smlad r2, r12, r6, r2\n"
+        "ldr r6, [r1, #48]\n"
+        "sxtb16 r12, r5, ror #8\n"
+        "ldr r5, [r1, #52]\n"
+        "smlad r10, r12, r6, r10\n"
+        "smlad r11, lr, r6, r11\n"
+        "ldr r6, [r1, #56]\n"
+        "smlad r9, lr, r5, r9\n"
+        "smlad r8, r12, r5, r8\n"
+        "ldr r5, [r1, #60]\n"
+        "smlad r7, lr, r6, r7\n"
+        "smlad r4, r12, r6, r4\n"
+        "ldr r6, [r0, #24]\n"
+        "smlad r3, lr, r5, r3\n"
+        "sxtb16 lr, r6\n"
+        "smlad r2, r12, r5, r2\n"
+        "ldr r5, [r1, #64]\n"
+        "sxtb16 r12, r6, ror #8\n"
+        "ldr r6, [r1, #68]\n"
+        "smlad r11, lr, r5, r11\n"
+        "smlad r10, r12, r5, r10\n"
+        "ldr r5, [r1, #72]\n"
+        "smlad r9, lr, r6, r9\n"
+        "smlad r8, r12, r6, r8\n"
+        "ldr r6, [r1, #76]\n"
+        "smlad r7, lr, r5, r7\n"
+        "smlad r4, r12, r5, r4\n"
+        "ldr r5, [r0, #28]\n"
+        "smlad r3, lr, r6, r3\n"
+        "sxtb16 lr, r5\n"
+        "smlad r2, r12, r6, r2\n"
+        "ldr r6, [r1, #80]\n"
+        "sxtb16 r12, r5, ror #8\n"
+        "ldr r5, [r1, #84]\n"
+        "smlad r11, lr, r6, r11\n"
+        "smlad r10, r12, r6, r10\n"
+        "ldr r6, [r1, #88]\n"
+        "smlad r9, lr, r5, r9\n"
+        "smlad r8, r12, r5, r8\n"
+        "ldr r5, [r1, #92]\n"
+        "smlad r7, lr, r6, r7\n"
+        "smlad r3, lr, r5, r3\n"
+        "smlad r4, r12, r6, r4\n"
+        "ldr r6, [r0, #32]\n"
+        "smlad r2, r12, r5, r2\n"
+        "ldr r5, [r1, #96]\n"
+        "sxtb16 lr, r6\n"
+        "ldr r12, [r1, #100]\n"
+        "sxtb16 r6, r6, ror #8\n"
+        "smlad r11, lr, r5, r11\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r5, [r1, #104]\n"
+        "smlad r9, lr, r12, r9\n"
+        "smlad r8, r6, r12, r8\n"
+        "ldr r12, [r1, #108]\n"
+        "smlad r7, lr, r5, r7\n"
+        "smlad r4, r6, r5, r4\n"
+        "smlad r3, lr, r12, r3\n"
+        "ldr r5, [r0, #36]\n"
+        "ldr lr, [r1, #112]\n"
+        "smlad r2, r6, r12, r2\n"
+        "sxtb16 r12, r5\n"
+        "ldr r6, [r1, #116]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad r11, r12, lr, r11\n"
+        "smlad r10, r5, lr, r10\n"
+        "smlad r9, r12, r6, r9\n"
+        "ldr lr, [r1, #120]\n"
+        "smlad r8, r5, r6, r8\n"
+        "ldr r1, [r1, #124]\n"
+        "smlad r4, r5, lr, r4\n"
+        "smlad r7, r12, lr, r7\n"
+        "smlad r3, r12, r1, r3\n"
+        "smlad r2, r5, r1, r2\n"
+        "ldr r1, [sp, #0]\n"
+        "subs r1, r1, #1\n"
+        "str r1, [sp, #0]\n"
+        "blt 3f\n"
+        "ldr r1, [sp, #56]\n"
+        "ldr r5, [r0, #40]\n"
+        "smmla lr, r11, r5, r1\n"
+        "ldr r6, [sp, #8]\n"
+        "smmla r12, r9, r5, r1\n"
+        "ldr r9, [r0, #44]\n"
+        "smmla r11, r7, r5, r1\n"
+        "ldrh r7, [r0, #48]\n"
+        "smmla r5, r3, r5, r1\n"
+        "ldrh r3, [r0, #50]\n"
+        "smmla r10, r10, r9, r1\n"
+        "add r7, r6, r7\n"
+        "smmla r8, r8, r9, r1\n"
+        "add r3, r6, r3\n"
+        "smmla r6, r4, r9, r1\n"
+        "ssat r4, #8, lr, asr #4\n"
+        "smmla r1, r2, r9, r1\n"
+        "ssat r2, #8, r12, asr #4\n"
+        "strb r4, [r7]\n"
+        "ssat r4, #8, r11, asr #4\n"
+        "strb r2, [r7, #48]\n"
+        "ssat r2, #8, r5, asr #4\n"
+        "strb r4, [r7, #96]\n"
+        "ssat r4, #8, r10, asr #4\n"
+        "strb r2, [r7, #144]\n"
+        "ssat r2, #8, r8, asr #4\n"
+        "strb r4, [r3]\n"
+        "ssat r4, #8, r6, asr #4\n"
+        "strb r2, [r3, #48]\n"
+        "ssat r1, #8, r1, asr #4\n"
+        "strb r4, [r3, #96]\n"
+        "add r0, r0, #52\n"
+        "strb r1, [r3, #144]\n"
+        "bgt 1b\n"
+        "ldr r1, [sp, #0]\n"
+        "ldr r2, [sp, #4]\n"
+        "adds r1, r1, r2\n"
+        "bne 1b\n"
+        "b 4f\n"
+        "3:\n"
+        "vmov s15, r11\n"
+        "vmov s14, r9\n"
+        "vcvt.f32.s32 s15, s15\n"
+        "vldr s0, [r0, #40]\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "vmul.f32 s15, s15, s0\n"
+        "vmul.f32 s14, s14, s0\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "vmov s13, r7\n"
+        "vmov lr, s15\n"
+        "vcvt.f32.s32 s15, s13\n"
+        "vmov r12, s14\n"
+        "ldr r1, [sp, #8]\n"
+        "vmov s14, r3\n"
+        "ldrh r3, [r0, #48]\n"
+        "vmul.f32 s15, s15, s0\n"
+        "ldr r5, [sp, #60]\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "add r3, r1, r3\n"
+        "vmov s13, r10\n"
+        "ssat lr, #16, lr\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "add lr, lr, r5\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "vmul.f32 s14, s14, s0\n"
+        "vldr s0, [r0, #44]\n"
+        "ssat r6, #8, lr\n"
+        "vmov lr, s15\n"
+        "strb r6, [r3]\n"
+        "vmul.f32 s15, s13, s0\n"
+        "ssat r12, #16, r12\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "add r12, r12, r5\n"
+        "vmov s13, r8\n"
+        "ssat r6, #8, r12\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "strb r6, [r3, #48]\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "ssat lr, #16, lr\n"
+        "vmov r12, s14\n"
+        "add lr, lr, r5\n"
+        "vmov r11, s15\n"
+        "ssat r6, #8, lr\n"
+        "vmul.f32 s15, s13, s0\n"
+        "strb r6, [r3, #96]\n"
+        "vmov s14, r4\n"
+        "ssat lr, #16, r12\n"
+        "vmov s13, r2\n"
+        "add lr, lr, r5\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "ssat r2, #8, lr\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "ldrh r4, [r0, #50]\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "strb r2, [r3, #144]\n"
+        "vmul.f32 s14, s14, s0\n"
+        "add r1, r1, r4\n"
+        "vmul.f32 s13, s13, s0\n"
+        "ssat lr, #16, r11\n"
+        "vmov r12, s15\n"
+        "add lr, lr, r5\n"
+        "vcvtr.s32.f32 s15, s14\n"
+        "ssat r2, #8, lr\n"
+        "vcvtr.s32.f32 s14, s13\n"
+        "ssat lr, #16, r12\n"
+        "strb r2, [r1]\n"
+        "add lr, lr, r5\n"
+        "vmov r12, s15\n"
+        "ssat r2, #8, lr\n"
+        "vmov lr, s14\n"
+        "ssat r12, #16, r12\n"
+        "strb r2, [r1, #48]\n"
+        "ssat lr, #16, lr\n"
+        "add r12, r12, r5\n"
+        "ssat r2, #8, r12\n"
+        "add lr, lr, r5\n"
+        "ssat r3, #8, lr\n"
+        "strb r2, [r1, #96]\n"
+        "strb r3, [r1, #144]\n"
+        "add r0, r0, #52\n"
+        "ldr r1, [sp, #0]\n"
+        "ldr r2, [sp, #4]\n"
+        "adds r1, r1, r2\n"
+        "bne 1b\n"
+        "4:\n"
+        "add sp, sp, #20\n"
+        "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n"
+        ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
+}
+#pragma GCC diagnostic pop
+#else
+static const uint32_t *digits_conv1x1_4px_k16_to48_4px(
+    const uint32_t *columns, const uint32_t *end, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero)
 {
     const uint32_t floating = stream[1];
-    uint32_t blocks = stream[0];
+    uint32_t blocks = stream[0] + floating;
     stream += 2;
     for (; blocks != 0u; --blocks) {
         int32_t a00 = (int32_t)stream[0];
@@ -1182,130 +2271,39 @@ static const uint32_t *digits_conv1x1_16x48_144px_4px(
         int32_t a12 = (int32_t)stream[1];
         int32_t a13 = (int32_t)stream[1];
         stream += 2;
-        {
-            const uint32_t *const column = columns;
+        for (const uint32_t *column = columns; column != end; column += 8) {
             uint32_t w0, w1, x;
             w0 = stream[0];
             w1 = mc_sxtb16_ror8(w0);
             w0 = mc_sxtb16(w0);
             x = column[0];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
+            a00 = mc_smlad_loop(w0, x, a00);
+            a10 = mc_smlad_loop(w1, x, a10);
             x = column[1];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
+            a01 = mc_smlad_loop(w0, x, a01);
+            a11 = mc_smlad_loop(w1, x, a11);
             x = column[2];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
+            a02 = mc_smlad_loop(w0, x, a02);
+            a12 = mc_smlad_loop(w1, x, a12);
             x = column[3];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
+            a03 = mc_smlad_loop(w0, x, a03);
+            a13 = mc_smlad_loop(w1, x, a13);
             w0 = stream[1];
             w1 = mc_sxtb16_ror8(w0);
             w0 = mc_sxtb16(w0);
             x = column[4];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
+            a00 = mc_smlad_loop(w0, x, a00);
+            a10 = mc_smlad_loop(w1, x, a10);
             x = column[5];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
+            a01 = mc_smlad_loop(w0, x, a01);
+            a11 = mc_smlad_loop(w1, x, a11);
             x = column[6];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
+            a02 = mc_smlad_loop(w0, x, a02);
+            a12 = mc_smlad_loop(w1, x, a12);
             x = column[7];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[2];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[8];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[9];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[10];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[11];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[3];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[12];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[13];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[14];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[15];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[4];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[16];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[17];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[18];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[19];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[5];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[20];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[21];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[22];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[23];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[6];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[24];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[25];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[26];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[27];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[7];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[28];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[29];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[30];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[31];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            stream += 8;
+            a03 = mc_smlad_loop(w0, x, a03);
+            a13 = mc_smlad_loop(w1, x, a13);
+            stream += 2;
         }
         if (blocks > floating) {
             {
@@ -1346,21 +2344,27 @@ static const uint32_t *digits_conv1x1_16x48_144px_4px(
     }
     return stream;
 }
+#endif
 
 /*
- * 1x1 convolution of 144 pixels, 16 to 48 channels.
- * Weights: for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
+ * 1x1 convolution, 4 pixels at a time.
+ * Weights: inputs, groups, in_stride; numbers of blocks; for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
  * Serves:
  *   Conv 'node_Conv_361_quant' 1x16x12x12 -> 1x48x12x12
  */
-void digits_conv1x1_16x48_144px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns,
-                                const uint32_t *weights, int32_t addend, int32_t out_zero)
+void digits_conv1x1_4px_k16_to48(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns,
+                                 const uint32_t *weights, int32_t addend, int32_t out_zero)
 {
-    for (uint32_t pixel = 0; pixel < 144u; pixel += 4u) {
-        digits_conv1x1_16x48_144px_columns4(ifmap, columns);
-        (void)digits_conv1x1_16x48_144px_4px(columns, weights, ofmap, addend, out_zero);
-        ifmap += 64;
-        ofmap += 192;
+    const uint32_t inputs = weights[0];
+    uint32_t groups = weights[1];
+    const uint32_t in_stride = weights[2];
+    weights += 3;
+    const uint32_t steps = (inputs + 3u) / 4u * 2u;
+    for (; groups != 0u; --groups) {
+        digits_conv1x1_4px_k16_to48_columns4(ifmap, inputs, in_stride, columns);
+        (void)digits_conv1x1_4px_k16_to48_4px(columns, columns + 4u * steps, weights, ofmap, addend, out_zero);
+        ifmap += 4u * in_stride;
+        ofmap += 192u;
     }
 }
 
@@ -1485,227 +2489,6 @@ void digits_dwconv3x3_12x12x48(const int8_t *ifmap, int8_t *ofmap, uint32_t *pla
     }
 }
 
-/* 4 pixels of 48 bytes, 48 apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
-static void digits_conv1x1_48x16_144px_columns4(const int8_t *bytes, uint32_t *columns)
-{
-    for (uint32_t k = 0; k < 48u; k += 4u) {
-        const uint32_t b0 = mc_bytes4(bytes);
-        columns[0] = mc_sxtb16(b0);
-        columns[4] = mc_sxtb16_ror8(b0);
-        const uint32_t b1 = mc_bytes4(bytes + 48);
-        columns[1] = mc_sxtb16(b1);
-        columns[5] = mc_sxtb16_ror8(b1);
-        const uint32_t b2 = mc_bytes4(bytes + 96);
-        columns[2] = mc_sxtb16(b2);
-        columns[6] = mc_sxtb16_ror8(b2);
-        const uint32_t b3 = mc_bytes4(bytes + 144);
-        columns[3] = mc_sxtb16(b3);
-        columns[7] = mc_sxtb16_ror8(b3);
-        bytes += 4;
-        columns += 8;
-    }
-}
-
-/* All output channels of 4 pixels, 2 at a time; returns the end of the stream. */
-static const uint32_t *digits_conv1x1_48x16_144px_4px(
-    const uint32_t *columns, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero)
-{
-    const uint32_t floating = stream[1];
-    uint32_t blocks = stream[0];
-    stream += 2;
-    for (; blocks != 0u; --blocks) {
-        int32_t a00 = (int32_t)stream[0];
-        int32_t a01 = (int32_t)stream[0];
-        int32_t a02 = (int32_t)stream[0];
-        int32_t a03 = (int32_t)stream[0];
-        int32_t a10 = (int32_t)stream[1];
-        int32_t a11 = (int32_t)stream[1];
-        int32_t a12 = (int32_t)stream[1];
-        int32_t a13 = (int32_t)stream[1];
-        stream += 2;
-        const uint32_t *column = columns;
-        for (uint32_t step = 0; step < 24u; step += 8u) {
-            uint32_t w0, w1, x;
-            w0 = stream[0];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[0];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[1];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[2];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            x = column[3];
-            a03 = mc_smlad_loop(w0, x, a03);
-            a13 = mc_smlad_loop(w1, x, a13);
-            w0 = stream[1];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[4];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[5];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[6];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            x = column[7];
-            a03 = mc_smlad_loop(w0, x, a03);
-            a13 = mc_smlad_loop(w1, x, a13);
-            w0 = stream[2];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[8];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[9];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[10];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            x = column[11];
-            a03 = mc_smlad_loop(w0, x, a03);
-            a13 = mc_smlad_loop(w1, x, a13);
-            w0 = stream[3];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[12];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[13];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[14];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            x = column[15];
-            a03 = mc_smlad_loop(w0, x, a03);
-            a13 = mc_smlad_loop(w1, x, a13);
-            w0 = stream[4];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[16];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[17];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[18];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            x = column[19];
-            a03 = mc_smlad_loop(w0, x, a03);
-            a13 = mc_smlad_loop(w1, x, a13);
-            w0 = stream[5];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[20];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[21];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[22];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            x = column[23];
-            a03 = mc_smlad_loop(w0, x, a03);
-            a13 = mc_smlad_loop(w1, x, a13);
-            w0 = stream[6];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[24];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[25];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[26];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            x = column[27];
-            a03 = mc_smlad_loop(w0, x, a03);
-            a13 = mc_smlad_loop(w1, x, a13);
-            w0 = stream[7];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[28];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[29];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[30];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            x = column[31];
-            a03 = mc_smlad_loop(w0, x, a03);
-            a13 = mc_smlad_loop(w1, x, a13);
-            stream += 8;
-            column += 32;
-        }
-        if (blocks > floating) {
-            {
-                const int32_t multiplier = (int32_t)stream[0];
-                int8_t *const y = ofmap + (stream[2] & 0xFFFFu);
-                y[0] = (int8_t)mc_requantize(a00, multiplier, addend, 4);
-                y[16] = (int8_t)mc_requantize(a01, multiplier, addend, 4);
-                y[32] = (int8_t)mc_requantize(a02, multiplier, addend, 4);
-                y[48] = (int8_t)mc_requantize(a03, multiplier, addend, 4);
-            }
-            {
-                const int32_t multiplier = (int32_t)stream[1];
-                int8_t *const y = ofmap + (stream[2] >> 16);
-                y[0] = (int8_t)mc_requantize(a10, multiplier, addend, 4);
-                y[16] = (int8_t)mc_requantize(a11, multiplier, addend, 4);
-                y[32] = (int8_t)mc_requantize(a12, multiplier, addend, 4);
-                y[48] = (int8_t)mc_requantize(a13, multiplier, addend, 4);
-            }
-        } else {
-            {
-                const float multiplier = mc_float_of_bits(stream[0]);
-                int8_t *const y = ofmap + (stream[2] & 0xFFFFu);
-                y[0] = (int8_t)mc_requantize_float(a00, multiplier, out_zero);
-                y[16] = (int8_t)mc_requantize_float(a01, multiplier, out_zero);
-                y[32] = (int8_t)mc_requantize_float(a02, multiplier, out_zero);
-                y[48] = (int8_t)mc_requantize_float(a03, multiplier, out_zero);
-            }
-            {
-                const float multiplier = mc_float_of_bits(stream[1]);
-                int8_t *const y = ofmap + (stream[2] >> 16);
-                y[0] = (int8_t)mc_requantize_float(a10, multiplier, out_zero);
-                y[16] = (int8_t)mc_requantize_float(a11, multiplier, out_zero);
-                y[32] = (int8_t)mc_requantize_float(a12, multiplier, out_zero);
-                y[48] = (int8_t)mc_requantize_float(a13, multiplier, out_zero);
-            }
-        }
-        stream += 3;
-    }
-    return stream;
-}
-
-/*
- * 1x1 convolution of 144 pixels, 48 to 16 channels.
- * Weights: for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
- * Serves:
- *   Conv 'node_Conv_365_quant' 1x48x12x12 -> 1x16x12x12
- */
-void digits_conv1x1_48x16_144px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns,
-                                const uint32_t *weights, int32_t addend, int32_t out_zero)
-{
-    for (uint32_t pixel = 0; pixel < 144u; pixel += 4u) {
-        digits_conv1x1_48x16_144px_columns4(ifmap, columns);
-        (void)digits_conv1x1_48x16_144px_4px(columns, weights, ofmap, addend, out_zero);
-        ifmap += 192;
-        ofmap += 64;
-    }
-}
-
 /*
  * 12x12x16: y = a + b; the output may be a dense operand of its size.
  * Serves:
@@ -1731,20 +2514,20 @@ void digits_add_12x12x16(const int8_t *input_a, const int8_t *input_b, int8_t *o
     }
 }
 
-/* 4 pixels of 16 bytes, 16 apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
-static void digits_conv1x1_16x64_144px_columns4(const int8_t *bytes, uint32_t *columns)
+/* 4 pixels, a stride apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
+static void digits_conv1x1_4px_k16_to64_columns4(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
 {
-    for (uint32_t k = 0; k < 16u; k += 4u) {
+    for (uint32_t fours = inputs / 4u; fours != 0u; --fours) {
         const uint32_t b0 = mc_bytes4(bytes);
         columns[0] = mc_sxtb16(b0);
         columns[4] = mc_sxtb16_ror8(b0);
-        const uint32_t b1 = mc_bytes4(bytes + 16);
+        const uint32_t b1 = mc_bytes4(bytes + stride);
         columns[1] = mc_sxtb16(b1);
         columns[5] = mc_sxtb16_ror8(b1);
-        const uint32_t b2 = mc_bytes4(bytes + 32);
+        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
         columns[2] = mc_sxtb16(b2);
         columns[6] = mc_sxtb16_ror8(b2);
-        const uint32_t b3 = mc_bytes4(bytes + 48);
+        const uint32_t b3 = mc_bytes4(bytes + 3u * stride);
         columns[3] = mc_sxtb16(b3);
         columns[7] = mc_sxtb16_ror8(b3);
         bytes += 4;
@@ -1753,11 +2536,288 @@ static void digits_conv1x1_16x64_144px_columns4(const int8_t *bytes, uint32_t *c
 }
 
 /* All output channels of 4 pixels, 2 at a time; returns the end of the stream. */
-static const uint32_t *digits_conv1x1_16x64_144px_4px(
-    const uint32_t *columns, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero)
+#if MC_SCHEDULED
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverlength-strings"
+__attribute__((naked, noinline, used))
+static const uint32_t *digits_conv1x1_4px_k16_to64_4px(
+    const uint32_t *columns MC_UNUSED, const uint32_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED, int32_t out_zero MC_UNUSED)
+{
+    __asm__ volatile(
+        "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
+        "sub sp, sp, #20\n"
+        "str r0, [sp, #12]\n"
+        "str r3, [sp, #8]\n"
+        "ldr r12, [r2, #0]\n"
+        "str r12, [sp, #0]\n"
+        "ldr r12, [r2, #4]\n"
+        "str r12, [sp, #4]\n"
+        "add r0, r2, #8\n"
+        "1:\n"
+        "ldr r1, [sp, #12]\n"
+        "ldr r2, [r0, #8]\n"
+        "ldr r3, [r0]\n"
+        "sxtb16 lr, r2\n"
+        "ldr r4, [r1]\n"
+        "sxtb16 r12, r2, ror #8\n"
+        "ldr r2, [r0, #4]\n"
+        "ldr r5, [r1, #4]\n"
+        "smlad r11, lr, r4, r3\n"
+        "smlad r10, r12, r4, r2\n"
+        "ldr r4, [r1, #8]\n"
+        "smlad r9, lr, r5, r3\n"
+        "ldr r6, [r1, #12]\n"
+        "smlad r8, r12, r5, r2\n"
+        "ldr r5, [r0, #12]\n"
+        "smlad r7, lr, r4, r3\n"
+        "smlad r3, lr, r6, r3\n"
+        "sxtb16 lr, r5\n"
+        "smlad r4, r12, r4, r2\n"
+        "smlad r2, r12, r6, r2\n"
+        "ldr r6, [r1, #16]\n"
+        "sxtb16 r12, r5, ror #8\n"
+        "smlad r11, lr, r6, r11\n"
+        "ldr r5, [r1, #20]\n"
+        "smlad r10, r12, r6, r10\n"
+        "ldr r6, [r1, #24]\n"
+        "smlad r8, r12, r5, r8\n"
+        "smlad r9, lr, r5, r9\n"
+        "ldr r5, [r1, #28]\n"
+        "smlad r4, r12, r6, r4\n"
+        "smlad r7, lr, r6, r7\n"
+        "ldr r6, [r0, #16]\n"
+        "smlad r3, lr, r5, r3\n"
+        "sxtb16 lr, r6\n"
+        "smlad r2, r12, r5, r2\n"
+        "ldr r5, [r1, #32]\n"
+        "sxtb16 r12, r6, ror #8\n"
+        "ldr r6, [r1, #36]\n"
+        "smlad r11, lr, r5, r11\n"
+        "smlad r10, r12, r5, r10\n"
+        "smlad r9, lr, r6, r9\n"
+        "ldr r5, [r1, #40]\n"
+        "smlad r8, r12, r6, r8\n"
+        "ldr r6, [r1, #44]\n"
+        "smlad r4, r12, r5, r4\n"
+        "smlad r7, lr, r5, r7\n"
+        "ldr r5, [r0, #20]\n"
+        "smlad r3, lr, r6, r3\n"
+        "sxtb16 lr, r5\n"
+        "smlad r2, r12, r6, r2\n"
+        "ldr r6, [r1, #48]\n"
+        "sxtb16 r12, r5, ror #8\n"
+        "ldr r5, [r1, #52]\n"
+        "smlad r10, r12, r6, r10\n"
+        "smlad r11, lr, r6, r11\n"
+        "ldr r6, [r1, #56]\n"
+        "smlad r9, lr, r5, r9\n"
+        "smlad r8, r12, r5, r8\n"
+        "ldr r5, [r1, #60]\n"
+        "smlad r7, lr, r6, r7\n"
+        "smlad r4, r12, r6, r4\n"
+        "ldr r6, [r0, #24]\n"
+        "smlad r3, lr, r5, r3\n"
+        "sxtb16 lr, r6\n"
+        "smlad r2, r12, r5, r2\n"
+        "ldr r5, [r1, #64]\n"
+        "sxtb16 r12, r6, ror #8\n"
+        "ldr r6, [r1, #68]\n"
+        "smlad r11, lr, r5, r11\n"
+        "smlad r10, r12, r5, r10\n"
+        "ldr r5, [r1, #72]\n"
+        "smlad r9, lr, r6, r9\n"
+        "smlad r8, r12, r6, r8\n"
+        "ldr r6, [r1, #76]\n"
+        "smlad r7, lr, r5, r7\n"
+        "smlad r4, r12, r5, r4\n"
+        "ldr r5, [r0, #28]\n"
+        "smlad r3, lr, r6, r3\n"
+        "sxtb16 lr, r5\n"
+        "smlad r2, r12, r6, r2\n"
+        "ldr r6, [r1, #80]\n"
+        "sxtb16 r12, r5, ror #8\n"
+        "ldr r5, [r1, #84]\n"
+        "smlad r11, lr, r6, r11\n"
+        "smlad r10, r12, r6, r10\n"
+        "ldr r6, [r1, #88]\n"
+        "smlad r9, lr, r5, r9\n"
+        "smlad r8, r12, r5, r8\n"
+        "ldr r5, [r1, #92]\n"
+        "smlad r7, lr, r6, r7\n"
+        "smlad r3, lr, r5, r3\n"
+        "smlad r4, r12, r6, r4\n"
+        "ldr r6, [r0, #32]\n"
+        "smlad r2, r12, r5, r2\n"
+        "ldr r5, [r1, #96]\n"
+        "sxtb16 lr, r6\n"
+        "ldr r12, [r1, #100]\n"
+        "sxtb16 r6, r6, ror #8\n"
+        "smlad r11, lr, r5, r11\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r5, [r1, #104]\n"
+        "smlad r9, lr, r12, r9\n"
+        "smlad r8, r6, r12, r8\n"
+        "ldr r12, [r1, #108]\n"
+        "smlad r7, lr, r5, r7\n"
+        "smlad r4, r6, r5, r4\n"
+        "smlad r3, lr, r12, r3\n"
+        "ldr r5, [r0, #36]\n"
+        "ldr lr, [r1, #112]\n"
+        "smlad r2, r6, r12, r2\n"
+        "sxtb16 r12, r5\n"
+        "ldr r6, [r1, #116]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad r11, r12, lr, r11\n"
+        "smlad r10, r5, lr, r10\n"
+        "smlad r9, r12, r6, r9\n"
+        "ldr lr, [r1, #120]\n"
+        "smlad r8, r5, r6, r8\n"
+        "ldr r1, [r1, #124]\n"
+        "smlad r4, r5, lr, r4\n"
+        "smlad r7, r12, lr, r7\n"
+        "smlad r3, r12, r1, r3\n"
+        "smlad r2, r5, r1, r2\n"
+        "ldr r1, [sp, #0]\n"
+        "subs r1, r1, #1\n"
+        "str r1, [sp, #0]\n"
+        "blt 3f\n"
+        "ldr r1, [sp, #56]\n"
+        "ldr r5, [r0, #40]\n"
+        "smmla lr, r11, r5, r1\n"
+        "ldr r6, [sp, #8]\n"
+        "smmla r12, r9, r5, r1\n"
+        "ldr r9, [r0, #44]\n"
+        "smmla r11, r7, r5, r1\n"
+        "ldrh r7, [r0, #48]\n"
+        "smmla r5, r3, r5, r1\n"
+        "ldrh r3, [r0, #50]\n"
+        "smmla r10, r10, r9, r1\n"
+        "add r7, r6, r7\n"
+        "smmla r8, r8, r9, r1\n"
+        "add r3, r6, r3\n"
+        "smmla r6, r4, r9, r1\n"
+        "ssat r4, #8, lr, asr #4\n"
+        "smmla r1, r2, r9, r1\n"
+        "ssat r2, #8, r12, asr #4\n"
+        "strb r4, [r7]\n"
+        "ssat r4, #8, r11, asr #4\n"
+        "strb r2, [r7, #64]\n"
+        "ssat r2, #8, r5, asr #4\n"
+        "strb r4, [r7, #128]\n"
+        "ssat r4, #8, r10, asr #4\n"
+        "strb r2, [r7, #192]\n"
+        "ssat r2, #8, r8, asr #4\n"
+        "strb r4, [r3]\n"
+        "ssat r4, #8, r6, asr #4\n"
+        "strb r2, [r3, #64]\n"
+        "ssat r1, #8, r1, asr #4\n"
+        "strb r4, [r3, #128]\n"
+        "add r0, r0, #52\n"
+        "strb r1, [r3, #192]\n"
+        "bgt 1b\n"
+        "ldr r1, [sp, #0]\n"
+        "ldr r2, [sp, #4]\n"
+        "adds r1, r1, r2\n"
+        "bne 1b\n"
+        "b 4f\n"
+        "3:\n"
+        "vmov s15, r11\n"
+        "vmov s14, r9\n"
+        "vcvt.f32.s32 s15, s15\n"
+        "vldr s0, [r0, #40]\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "vmul.f32 s15, s15, s0\n"
+        "vmul.f32 s14, s14, s0\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "vmov s13, r7\n"
+        "vmov lr, s15\n"
+        "vcvt.f32.s32 s15, s13\n"
+        "vmov r12, s14\n"
+        "ldr r1, [sp, #8]\n"
+        "vmov s14, r3\n"
+        "ldrh r3, [r0, #48]\n"
+        "vmul.f32 s15, s15, s0\n"
+        "ldr r5, [sp, #60]\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "add r3, r1, r3\n"
+        "vmov s13, r10\n"
+        "ssat lr, #16, lr\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "add lr, lr, r5\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "vmul.f32 s14, s14, s0\n"
+        "vldr s0, [r0, #44]\n"
+        "ssat r6, #8, lr\n"
+        "vmov lr, s15\n"
+        "strb r6, [r3]\n"
+        "vmul.f32 s15, s13, s0\n"
+        "ssat r12, #16, r12\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "add r12, r12, r5\n"
+        "vmov s13, r8\n"
+        "ssat r6, #8, r12\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "strb r6, [r3, #64]\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "ssat lr, #16, lr\n"
+        "vmov r12, s14\n"
+        "add lr, lr, r5\n"
+        "vmov r11, s15\n"
+        "ssat r6, #8, lr\n"
+        "vmul.f32 s15, s13, s0\n"
+        "strb r6, [r3, #128]\n"
+        "vmov s14, r4\n"
+        "ssat lr, #16, r12\n"
+        "vmov s13, r2\n"
+        "add lr, lr, r5\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "ssat r2, #8, lr\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "ldrh r4, [r0, #50]\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "strb r2, [r3, #192]\n"
+        "vmul.f32 s14, s14, s0\n"
+        "add r1, r1, r4\n"
+        "vmul.f32 s13, s13, s0\n"
+        "ssat lr, #16, r11\n"
+        "vmov r12, s15\n"
+        "add lr, lr, r5\n"
+        "vcvtr.s32.f32 s15, s14\n"
+        "ssat r2, #8, lr\n"
+        "vcvtr.s32.f32 s14, s13\n"
+        "ssat lr, #16, r12\n"
+        "strb r2, [r1]\n"
+        "add lr, lr, r5\n"
+        "vmov r12, s15\n"
+        "ssat r2, #8, lr\n"
+        "vmov lr, s14\n"
+        "ssat r12, #16, r12\n"
+        "strb r2, [r1, #64]\n"
+        "ssat lr, #16, lr\n"
+        "add r12, r12, r5\n"
+        "ssat r2, #8, r12\n"
+        "add lr, lr, r5\n"
+        "ssat r3, #8, lr\n"
+        "strb r2, [r1, #128]\n"
+        "strb r3, [r1, #192]\n"
+        "add r0, r0, #52\n"
+        "ldr r1, [sp, #0]\n"
+        "ldr r2, [sp, #4]\n"
+        "adds r1, r1, r2\n"
+        "bne 1b\n"
+        "4:\n"
+        "add sp, sp, #20\n"
+        "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n"
+        ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
+}
+#pragma GCC diagnostic pop
+#else
+static const uint32_t *digits_conv1x1_4px_k16_to64_4px(
+    const uint32_t *columns, const uint32_t *end, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero)
 {
     const uint32_t floating = stream[1];
-    uint32_t blocks = stream[0];
+    uint32_t blocks = stream[0] + floating;
     stream += 2;
     for (; blocks != 0u; --blocks) {
         int32_t a00 = (int32_t)stream[0];
@@ -1769,130 +2829,39 @@ static const uint32_t *digits_conv1x1_16x64_144px_4px(
         int32_t a12 = (int32_t)stream[1];
         int32_t a13 = (int32_t)stream[1];
         stream += 2;
-        {
-            const uint32_t *const column = columns;
+        for (const uint32_t *column = columns; column != end; column += 8) {
             uint32_t w0, w1, x;
             w0 = stream[0];
             w1 = mc_sxtb16_ror8(w0);
             w0 = mc_sxtb16(w0);
             x = column[0];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
+            a00 = mc_smlad_loop(w0, x, a00);
+            a10 = mc_smlad_loop(w1, x, a10);
             x = column[1];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
+            a01 = mc_smlad_loop(w0, x, a01);
+            a11 = mc_smlad_loop(w1, x, a11);
             x = column[2];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
+            a02 = mc_smlad_loop(w0, x, a02);
+            a12 = mc_smlad_loop(w1, x, a12);
             x = column[3];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
+            a03 = mc_smlad_loop(w0, x, a03);
+            a13 = mc_smlad_loop(w1, x, a13);
             w0 = stream[1];
             w1 = mc_sxtb16_ror8(w0);
             w0 = mc_sxtb16(w0);
             x = column[4];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
+            a00 = mc_smlad_loop(w0, x, a00);
+            a10 = mc_smlad_loop(w1, x, a10);
             x = column[5];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
+            a01 = mc_smlad_loop(w0, x, a01);
+            a11 = mc_smlad_loop(w1, x, a11);
             x = column[6];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
+            a02 = mc_smlad_loop(w0, x, a02);
+            a12 = mc_smlad_loop(w1, x, a12);
             x = column[7];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[2];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[8];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[9];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[10];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[11];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[3];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[12];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[13];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[14];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[15];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[4];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[16];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[17];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[18];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[19];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[5];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[20];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[21];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[22];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[23];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[6];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[24];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[25];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[26];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[27];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[7];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[28];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[29];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[30];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[31];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            stream += 8;
+            a03 = mc_smlad_loop(w0, x, a03);
+            a13 = mc_smlad_loop(w1, x, a13);
+            stream += 2;
         }
         if (blocks > floating) {
             {
@@ -1933,21 +2902,27 @@ static const uint32_t *digits_conv1x1_16x64_144px_4px(
     }
     return stream;
 }
+#endif
 
 /*
- * 1x1 convolution of 144 pixels, 16 to 64 channels.
- * Weights: for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
+ * 1x1 convolution, 4 pixels at a time.
+ * Weights: inputs, groups, in_stride; numbers of blocks; for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
  * Serves:
  *   Conv 'node_Conv_367_quant' 1x16x12x12 -> 1x64x12x12
  */
-void digits_conv1x1_16x64_144px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns,
-                                const uint32_t *weights, int32_t addend, int32_t out_zero)
+void digits_conv1x1_4px_k16_to64(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns,
+                                 const uint32_t *weights, int32_t addend, int32_t out_zero)
 {
-    for (uint32_t pixel = 0; pixel < 144u; pixel += 4u) {
-        digits_conv1x1_16x64_144px_columns4(ifmap, columns);
-        (void)digits_conv1x1_16x64_144px_4px(columns, weights, ofmap, addend, out_zero);
-        ifmap += 64;
-        ofmap += 256;
+    const uint32_t inputs = weights[0];
+    uint32_t groups = weights[1];
+    const uint32_t in_stride = weights[2];
+    weights += 3;
+    const uint32_t steps = (inputs + 3u) / 4u * 2u;
+    for (; groups != 0u; --groups) {
+        digits_conv1x1_4px_k16_to64_columns4(ifmap, inputs, in_stride, columns);
+        (void)digits_conv1x1_4px_k16_to64_4px(columns, columns + 4u * steps, weights, ofmap, addend, out_zero);
+        ifmap += 4u * in_stride;
+        ofmap += 256u;
     }
 }
 
@@ -2181,20 +3156,20 @@ void digits_dwconv5x5s2_12x12x64(const int8_t *ifmap, int8_t *ofmap, uint32_t *p
     }
 }
 
-/* 4 pixels of 64 bytes, 64 apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
-static void digits_conv1x1_64x24_36px_columns4(const int8_t *bytes, uint32_t *columns)
+/* 4 pixels, a stride apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
+static void digits_conv1x1_4px_k24_to72_columns4(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
 {
-    for (uint32_t k = 0; k < 64u; k += 4u) {
+    for (uint32_t fours = inputs / 4u; fours != 0u; --fours) {
         const uint32_t b0 = mc_bytes4(bytes);
         columns[0] = mc_sxtb16(b0);
         columns[4] = mc_sxtb16_ror8(b0);
-        const uint32_t b1 = mc_bytes4(bytes + 64);
+        const uint32_t b1 = mc_bytes4(bytes + stride);
         columns[1] = mc_sxtb16(b1);
         columns[5] = mc_sxtb16_ror8(b1);
-        const uint32_t b2 = mc_bytes4(bytes + 128);
+        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
         columns[2] = mc_sxtb16(b2);
         columns[6] = mc_sxtb16_ror8(b2);
-        const uint32_t b3 = mc_bytes4(bytes + 192);
+        const uint32_t b3 = mc_bytes4(bytes + 3u * stride);
         columns[3] = mc_sxtb16(b3);
         columns[7] = mc_sxtb16_ror8(b3);
         bytes += 4;
@@ -2203,11 +3178,348 @@ static void digits_conv1x1_64x24_36px_columns4(const int8_t *bytes, uint32_t *co
 }
 
 /* All output channels of 4 pixels, 2 at a time; returns the end of the stream. */
-static const uint32_t *digits_conv1x1_64x24_36px_4px(
-    const uint32_t *columns, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero)
+#if MC_SCHEDULED
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverlength-strings"
+__attribute__((naked, noinline, used))
+static const uint32_t *digits_conv1x1_4px_k24_to72_4px(
+    const uint32_t *columns MC_UNUSED, const uint32_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED, int32_t out_zero MC_UNUSED)
+{
+    __asm__ volatile(
+        "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
+        "sub sp, sp, #20\n"
+        "str r0, [sp, #12]\n"
+        "str r3, [sp, #8]\n"
+        "ldr r12, [r2, #0]\n"
+        "str r12, [sp, #0]\n"
+        "ldr r12, [r2, #4]\n"
+        "str r12, [sp, #4]\n"
+        "add r0, r2, #8\n"
+        "1:\n"
+        "ldr r1, [sp, #12]\n"
+        "ldr r2, [r0, #8]\n"
+        "ldr r3, [r0]\n"
+        "sxtb16 lr, r2\n"
+        "ldr r4, [r1]\n"
+        "sxtb16 r12, r2, ror #8\n"
+        "ldr r2, [r0, #4]\n"
+        "ldr r5, [r1, #4]\n"
+        "smlad r11, lr, r4, r3\n"
+        "smlad r10, r12, r4, r2\n"
+        "ldr r4, [r1, #8]\n"
+        "smlad r9, lr, r5, r3\n"
+        "smlad r8, r12, r5, r2\n"
+        "ldr r5, [r1, #12]\n"
+        "smlad r7, lr, r4, r3\n"
+        "ldr r6, [r0, #12]\n"
+        "smlad r3, lr, r5, r3\n"
+        "sxtb16 lr, r6\n"
+        "smlad r4, r12, r4, r2\n"
+        "smlad r2, r12, r5, r2\n"
+        "ldr r5, [r1, #16]\n"
+        "sxtb16 r12, r6, ror #8\n"
+        "ldr r6, [r1, #20]\n"
+        "smlad r11, lr, r5, r11\n"
+        "smlad r10, r12, r5, r10\n"
+        "ldr r5, [r1, #24]\n"
+        "smlad r9, lr, r6, r9\n"
+        "smlad r8, r12, r6, r8\n"
+        "ldr r6, [r1, #28]\n"
+        "smlad r7, lr, r5, r7\n"
+        "smlad r4, r12, r5, r4\n"
+        "ldr r5, [r0, #16]\n"
+        "smlad r3, lr, r6, r3\n"
+        "sxtb16 lr, r5\n"
+        "smlad r2, r12, r6, r2\n"
+        "ldr r6, [r1, #32]\n"
+        "sxtb16 r12, r5, ror #8\n"
+        "ldr r5, [r1, #36]\n"
+        "smlad r11, lr, r6, r11\n"
+        "smlad r10, r12, r6, r10\n"
+        "ldr r6, [r1, #40]\n"
+        "smlad r9, lr, r5, r9\n"
+        "smlad r8, r12, r5, r8\n"
+        "ldr r5, [r1, #44]\n"
+        "smlad r7, lr, r6, r7\n"
+        "smlad r4, r12, r6, r4\n"
+        "ldr r6, [r0, #20]\n"
+        "smlad r3, lr, r5, r3\n"
+        "sxtb16 lr, r6\n"
+        "smlad r2, r12, r5, r2\n"
+        "ldr r5, [r1, #48]\n"
+        "sxtb16 r12, r6, ror #8\n"
+        "ldr r6, [r1, #52]\n"
+        "smlad r11, lr, r5, r11\n"
+        "smlad r10, r12, r5, r10\n"
+        "ldr r5, [r1, #56]\n"
+        "smlad r9, lr, r6, r9\n"
+        "smlad r8, r12, r6, r8\n"
+        "ldr r6, [r1, #60]\n"
+        "smlad r7, lr, r5, r7\n"
+        "smlad r4, r12, r5, r4\n"
+        "ldr r5, [r0, #24]\n"
+        "smlad r3, lr, r6, r3\n"
+        "sxtb16 lr, r5\n"
+        "smlad r2, r12, r6, r2\n"
+        "ldr r6, [r1, #64]\n"
+        "sxtb16 r12, r5, ror #8\n"
+        "ldr r5, [r1, #68]\n"
+        "smlad r11, lr, r6, r11\n"
+        "smlad r10, r12, r6, r10\n"
+        "ldr r6, [r1, #72]\n"
+        "smlad r9, lr, r5, r9\n"
+        "smlad r8, r12, r5, r8\n"
+        "ldr r5, [r1, #76]\n"
+        "smlad r7, lr, r6, r7\n"
+        "smlad r4, r12, r6, r4\n"
+        "ldr r6, [r0, #28]\n"
+        "smlad r3, lr, r5, r3\n"
+        "sxtb16 lr, r6\n"
+        "smlad r2, r12, r5, r2\n"
+        "ldr r5, [r1, #80]\n"
+        "sxtb16 r12, r6, ror #8\n"
+        "ldr r6, [r1, #84]\n"
+        "smlad r11, lr, r5, r11\n"
+        "smlad r10, r12, r5, r10\n"
+        "ldr r5, [r1, #88]\n"
+        "smlad r9, lr, r6, r9\n"
+        "smlad r8, r12, r6, r8\n"
+        "ldr r6, [r1, #92]\n"
+        "smlad r7, lr, r5, r7\n"
+        "smlad r4, r12, r5, r4\n"
+        "ldr r5, [r0, #32]\n"
+        "smlad r3, lr, r6, r3\n"
+        "sxtb16 lr, r5\n"
+        "smlad r2, r12, r6, r2\n"
+        "ldr r6, [r1, #96]\n"
+        "sxtb16 r12, r5, ror #8\n"
+        "ldr r5, [r1, #100]\n"
+        "smlad r11, lr, r6, r11\n"
+        "smlad r10, r12, r6, r10\n"
+        "ldr r6, [r1, #104]\n"
+        "smlad r9, lr, r5, r9\n"
+        "smlad r8, r12, r5, r8\n"
+        "ldr r5, [r1, #108]\n"
+        "smlad r7, lr, r6, r7\n"
+        "smlad r4, r12, r6, r4\n"
+        "ldr r6, [r0, #36]\n"
+        "smlad r3, lr, r5, r3\n"
+        "sxtb16 lr, r6\n"
+        "smlad r2, r12, r5, r2\n"
+        "ldr r5, [r1, #112]\n"
+        "sxtb16 r12, r6, ror #8\n"
+        "ldr r6, [r1, #116]\n"
+        "smlad r11, lr, r5, r11\n"
+        "smlad r10, r12, r5, r10\n"
+        "ldr r5, [r1, #120]\n"
+        "smlad r9, lr, r6, r9\n"
+        "smlad r8, r12, r6, r8\n"
+        "ldr r6, [r1, #124]\n"
+        "smlad r7, lr, r5, r7\n"
+        "smlad r4, r12, r5, r4\n"
+        "ldr r5, [r0, #40]\n"
+        "smlad r3, lr, r6, r3\n"
+        "sxtb16 lr, r5\n"
+        "smlad r2, r12, r6, r2\n"
+        "ldr r6, [r1, #128]\n"
+        "sxtb16 r12, r5, ror #8\n"
+        "ldr r5, [r1, #132]\n"
+        "smlad r11, lr, r6, r11\n"
+        "smlad r10, r12, r6, r10\n"
+        "ldr r6, [r1, #136]\n"
+        "smlad r9, lr, r5, r9\n"
+        "smlad r8, r12, r5, r8\n"
+        "ldr r5, [r1, #140]\n"
+        "smlad r7, lr, r6, r7\n"
+        "smlad r4, r12, r6, r4\n"
+        "ldr r6, [r0, #44]\n"
+        "smlad r3, lr, r5, r3\n"
+        "sxtb16 lr, r6\n"
+        "smlad r2, r12, r5, r2\n"
+        "ldr r5, [r1, #144]\n"
+        "sxtb16 r12, r6, ror #8\n"
+        "ldr r6, [r1, #148]\n"
+        "smlad r11, lr, r5, r11\n"
+        "smlad r10, r12, r5, r10\n"
+        "ldr r5, [r1, #152]\n"
+        "smlad r9, lr, r6, r9\n"
+        "smlad r8, r12, r6, r8\n"
+        "ldr r6, [r1, #156]\n"
+        "smlad r7, lr, r5, r7\n"
+        "smlad r4, r12, r5, r4\n"
+        "ldr r5, [r0, #48]\n"
+        "smlad r3, lr, r6, r3\n"
+        "sxtb16 lr, r5\n"
+        "smlad r2, r12, r6, r2\n"
+        "ldr r6, [r1, #160]\n"
+        "sxtb16 r12, r5, ror #8\n"
+        "ldr r5, [r1, #164]\n"
+        "smlad r11, lr, r6, r11\n"
+        "smlad r10, r12, r6, r10\n"
+        "ldr r6, [r1, #168]\n"
+        "smlad r9, lr, r5, r9\n"
+        "smlad r8, r12, r5, r8\n"
+        "ldr r5, [r1, #172]\n"
+        "smlad r7, lr, r6, r7\n"
+        "smlad r4, r12, r6, r4\n"
+        "ldr r6, [r0, #52]\n"
+        "smlad r3, lr, r5, r3\n"
+        "sxtb16 lr, r6\n"
+        "smlad r2, r12, r5, r2\n"
+        "ldr r5, [r1, #176]\n"
+        "sxtb16 r12, r6, ror #8\n"
+        "ldr r6, [r1, #180]\n"
+        "smlad r11, lr, r5, r11\n"
+        "smlad r10, r12, r5, r10\n"
+        "ldr r5, [r1, #184]\n"
+        "smlad r9, lr, r6, r9\n"
+        "smlad r8, r12, r6, r8\n"
+        "ldr r1, [r1, #188]\n"
+        "smlad r7, lr, r5, r7\n"
+        "smlad r4, r12, r5, r4\n"
+        "smlad r3, lr, r1, r3\n"
+        "smlad r2, r12, r1, r2\n"
+        "ldr r1, [sp, #0]\n"
+        "subs r1, r1, #1\n"
+        "str r1, [sp, #0]\n"
+        "blt 3f\n"
+        "ldr r1, [sp, #56]\n"
+        "ldr r5, [r0, #56]\n"
+        "smmla lr, r11, r5, r1\n"
+        "ldr r6, [sp, #8]\n"
+        "smmla r12, r9, r5, r1\n"
+        "ldr r9, [r0, #60]\n"
+        "smmla r11, r7, r5, r1\n"
+        "ldrh r7, [r0, #64]\n"
+        "smmla r5, r3, r5, r1\n"
+        "ldrh r3, [r0, #66]\n"
+        "smmla r10, r10, r9, r1\n"
+        "add r7, r6, r7\n"
+        "smmla r8, r8, r9, r1\n"
+        "add r3, r6, r3\n"
+        "smmla r6, r4, r9, r1\n"
+        "ssat r4, #8, lr, asr #4\n"
+        "smmla r1, r2, r9, r1\n"
+        "ssat r2, #8, r12, asr #4\n"
+        "strb r4, [r7]\n"
+        "ssat r4, #8, r11, asr #4\n"
+        "strb r2, [r7, #72]\n"
+        "ssat r2, #8, r5, asr #4\n"
+        "strb r4, [r7, #144]\n"
+        "ssat r4, #8, r10, asr #4\n"
+        "strb r2, [r7, #216]\n"
+        "ssat r2, #8, r8, asr #4\n"
+        "strb r4, [r3]\n"
+        "ssat r4, #8, r6, asr #4\n"
+        "strb r2, [r3, #72]\n"
+        "ssat r1, #8, r1, asr #4\n"
+        "strb r4, [r3, #144]\n"
+        "add r0, r0, #68\n"
+        "strb r1, [r3, #216]\n"
+        "bgt 1b\n"
+        "ldr r1, [sp, #0]\n"
+        "ldr r2, [sp, #4]\n"
+        "adds r1, r1, r2\n"
+        "bne 1b\n"
+        "b 4f\n"
+        "3:\n"
+        "vmov s15, r11\n"
+        "vmov s14, r9\n"
+        "vcvt.f32.s32 s15, s15\n"
+        "vldr s0, [r0, #56]\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "vmul.f32 s15, s15, s0\n"
+        "vmul.f32 s14, s14, s0\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "vmov s13, r7\n"
+        "vmov lr, s15\n"
+        "vcvt.f32.s32 s15, s13\n"
+        "vmov r12, s14\n"
+        "ldr r1, [sp, #8]\n"
+        "vmov s14, r3\n"
+        "ldrh r3, [r0, #64]\n"
+        "vmul.f32 s15, s15, s0\n"
+        "ldr r5, [sp, #60]\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "add r3, r1, r3\n"
+        "vmov s13, r10\n"
+        "ssat lr, #16, lr\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "add lr, lr, r5\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "vmul.f32 s14, s14, s0\n"
+        "vldr s0, [r0, #60]\n"
+        "ssat r6, #8, lr\n"
+        "vmov lr, s15\n"
+        "strb r6, [r3]\n"
+        "vmul.f32 s15, s13, s0\n"
+        "ssat r12, #16, r12\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "add r12, r12, r5\n"
+        "vmov s13, r8\n"
+        "ssat r6, #8, r12\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "strb r6, [r3, #72]\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "ssat lr, #16, lr\n"
+        "vmov r12, s14\n"
+        "add lr, lr, r5\n"
+        "vmov r11, s15\n"
+        "ssat r6, #8, lr\n"
+        "vmul.f32 s15, s13, s0\n"
+        "strb r6, [r3, #144]\n"
+        "vmov s14, r4\n"
+        "ssat lr, #16, r12\n"
+        "vmov s13, r2\n"
+        "add lr, lr, r5\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "ssat r2, #8, lr\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "ldrh r4, [r0, #66]\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "strb r2, [r3, #216]\n"
+        "vmul.f32 s14, s14, s0\n"
+        "add r1, r1, r4\n"
+        "vmul.f32 s13, s13, s0\n"
+        "ssat lr, #16, r11\n"
+        "vmov r12, s15\n"
+        "add lr, lr, r5\n"
+        "vcvtr.s32.f32 s15, s14\n"
+        "ssat r2, #8, lr\n"
+        "vcvtr.s32.f32 s14, s13\n"
+        "ssat lr, #16, r12\n"
+        "strb r2, [r1]\n"
+        "add lr, lr, r5\n"
+        "vmov r12, s15\n"
+        "ssat r2, #8, lr\n"
+        "vmov lr, s14\n"
+        "ssat r12, #16, r12\n"
+        "strb r2, [r1, #72]\n"
+        "ssat lr, #16, lr\n"
+        "add r12, r12, r5\n"
+        "ssat r2, #8, r12\n"
+        "add lr, lr, r5\n"
+        "ssat r3, #8, lr\n"
+        "strb r2, [r1, #144]\n"
+        "strb r3, [r1, #216]\n"
+        "add r0, r0, #68\n"
+        "ldr r1, [sp, #0]\n"
+        "ldr r2, [sp, #4]\n"
+        "adds r1, r1, r2\n"
+        "bne 1b\n"
+        "4:\n"
+        "add sp, sp, #20\n"
+        "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n"
+        ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
+}
+#pragma GCC diagnostic pop
+#else
+static const uint32_t *digits_conv1x1_4px_k24_to72_4px(
+    const uint32_t *columns, const uint32_t *end, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero)
 {
     const uint32_t floating = stream[1];
-    uint32_t blocks = stream[0];
+    uint32_t blocks = stream[0] + floating;
     stream += 2;
     for (; blocks != 0u; --blocks) {
         int32_t a00 = (int32_t)stream[0];
@@ -2219,8 +3531,7 @@ static const uint32_t *digits_conv1x1_64x24_36px_4px(
         int32_t a12 = (int32_t)stream[1];
         int32_t a13 = (int32_t)stream[1];
         stream += 2;
-        const uint32_t *column = columns;
-        for (uint32_t step = 0; step < 32u; step += 8u) {
+        for (const uint32_t *column = columns; column != end; column += 8) {
             uint32_t w0, w1, x;
             w0 = stream[0];
             w1 = mc_sxtb16_ror8(w0);
@@ -2252,378 +3563,7 @@ static const uint32_t *digits_conv1x1_64x24_36px_4px(
             x = column[7];
             a03 = mc_smlad_loop(w0, x, a03);
             a13 = mc_smlad_loop(w1, x, a13);
-            w0 = stream[2];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[8];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[9];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[10];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            x = column[11];
-            a03 = mc_smlad_loop(w0, x, a03);
-            a13 = mc_smlad_loop(w1, x, a13);
-            w0 = stream[3];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[12];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[13];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[14];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            x = column[15];
-            a03 = mc_smlad_loop(w0, x, a03);
-            a13 = mc_smlad_loop(w1, x, a13);
-            w0 = stream[4];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[16];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[17];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[18];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            x = column[19];
-            a03 = mc_smlad_loop(w0, x, a03);
-            a13 = mc_smlad_loop(w1, x, a13);
-            w0 = stream[5];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[20];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[21];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[22];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            x = column[23];
-            a03 = mc_smlad_loop(w0, x, a03);
-            a13 = mc_smlad_loop(w1, x, a13);
-            w0 = stream[6];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[24];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[25];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[26];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            x = column[27];
-            a03 = mc_smlad_loop(w0, x, a03);
-            a13 = mc_smlad_loop(w1, x, a13);
-            w0 = stream[7];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[28];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[29];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[30];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            x = column[31];
-            a03 = mc_smlad_loop(w0, x, a03);
-            a13 = mc_smlad_loop(w1, x, a13);
-            stream += 8;
-            column += 32;
-        }
-        if (blocks > floating) {
-            {
-                const int32_t multiplier = (int32_t)stream[0];
-                int8_t *const y = ofmap + (stream[2] & 0xFFFFu);
-                y[0] = (int8_t)mc_requantize(a00, multiplier, addend, 4);
-                y[24] = (int8_t)mc_requantize(a01, multiplier, addend, 4);
-                y[48] = (int8_t)mc_requantize(a02, multiplier, addend, 4);
-                y[72] = (int8_t)mc_requantize(a03, multiplier, addend, 4);
-            }
-            {
-                const int32_t multiplier = (int32_t)stream[1];
-                int8_t *const y = ofmap + (stream[2] >> 16);
-                y[0] = (int8_t)mc_requantize(a10, multiplier, addend, 4);
-                y[24] = (int8_t)mc_requantize(a11, multiplier, addend, 4);
-                y[48] = (int8_t)mc_requantize(a12, multiplier, addend, 4);
-                y[72] = (int8_t)mc_requantize(a13, multiplier, addend, 4);
-            }
-        } else {
-            {
-                const float multiplier = mc_float_of_bits(stream[0]);
-                int8_t *const y = ofmap + (stream[2] & 0xFFFFu);
-                y[0] = (int8_t)mc_requantize_float(a00, multiplier, out_zero);
-                y[24] = (int8_t)mc_requantize_float(a01, multiplier, out_zero);
-                y[48] = (int8_t)mc_requantize_float(a02, multiplier, out_zero);
-                y[72] = (int8_t)mc_requantize_float(a03, multiplier, out_zero);
-            }
-            {
-                const float multiplier = mc_float_of_bits(stream[1]);
-                int8_t *const y = ofmap + (stream[2] >> 16);
-                y[0] = (int8_t)mc_requantize_float(a10, multiplier, out_zero);
-                y[24] = (int8_t)mc_requantize_float(a11, multiplier, out_zero);
-                y[48] = (int8_t)mc_requantize_float(a12, multiplier, out_zero);
-                y[72] = (int8_t)mc_requantize_float(a13, multiplier, out_zero);
-            }
-        }
-        stream += 3;
-    }
-    return stream;
-}
-
-/*
- * 1x1 convolution of 36 pixels, 64 to 24 channels.
- * Weights: for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
- * Serves:
- *   Conv 'node_Conv_371_quant' 1x64x6x6 -> 1x24x6x6
- */
-void digits_conv1x1_64x24_36px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
-                               int32_t addend, int32_t out_zero)
-{
-    for (uint32_t pixel = 0; pixel < 36u; pixel += 4u) {
-        digits_conv1x1_64x24_36px_columns4(ifmap, columns);
-        (void)digits_conv1x1_64x24_36px_4px(columns, weights, ofmap, addend, out_zero);
-        ifmap += 256;
-        ofmap += 96;
-    }
-}
-
-/* 4 pixels of 24 bytes, 24 apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
-static void digits_conv1x1_24x72_36px_columns4(const int8_t *bytes, uint32_t *columns)
-{
-    for (uint32_t k = 0; k < 24u; k += 4u) {
-        const uint32_t b0 = mc_bytes4(bytes);
-        columns[0] = mc_sxtb16(b0);
-        columns[4] = mc_sxtb16_ror8(b0);
-        const uint32_t b1 = mc_bytes4(bytes + 24);
-        columns[1] = mc_sxtb16(b1);
-        columns[5] = mc_sxtb16_ror8(b1);
-        const uint32_t b2 = mc_bytes4(bytes + 48);
-        columns[2] = mc_sxtb16(b2);
-        columns[6] = mc_sxtb16_ror8(b2);
-        const uint32_t b3 = mc_bytes4(bytes + 72);
-        columns[3] = mc_sxtb16(b3);
-        columns[7] = mc_sxtb16_ror8(b3);
-        bytes += 4;
-        columns += 8;
-    }
-}
-
-/* All output channels of 4 pixels, 2 at a time; returns the end of the stream. */
-static const uint32_t *digits_conv1x1_24x72_36px_4px(
-    const uint32_t *columns, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero)
-{
-    const uint32_t floating = stream[1];
-    uint32_t blocks = stream[0];
-    stream += 2;
-    for (; blocks != 0u; --blocks) {
-        int32_t a00 = (int32_t)stream[0];
-        int32_t a01 = (int32_t)stream[0];
-        int32_t a02 = (int32_t)stream[0];
-        int32_t a03 = (int32_t)stream[0];
-        int32_t a10 = (int32_t)stream[1];
-        int32_t a11 = (int32_t)stream[1];
-        int32_t a12 = (int32_t)stream[1];
-        int32_t a13 = (int32_t)stream[1];
-        stream += 2;
-        {
-            const uint32_t *const column = columns;
-            uint32_t w0, w1, x;
-            w0 = stream[0];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[0];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[1];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[2];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[3];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[1];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[4];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[5];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[6];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[7];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[2];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[8];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[9];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[10];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[11];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[3];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[12];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[13];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[14];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[15];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[4];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[16];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[17];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[18];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[19];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[5];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[20];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[21];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[22];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[23];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[6];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[24];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[25];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[26];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[27];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[7];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[28];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[29];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[30];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[31];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[8];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[32];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[33];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[34];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[35];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[9];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[36];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[37];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[38];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[39];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[10];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[40];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[41];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[42];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[43];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[11];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[44];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[45];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[46];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[47];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            stream += 12;
+            stream += 2;
         }
         if (blocks > floating) {
             {
@@ -2664,21 +3604,27 @@ static const uint32_t *digits_conv1x1_24x72_36px_4px(
     }
     return stream;
 }
+#endif
 
 /*
- * 1x1 convolution of 36 pixels, 24 to 72 channels.
- * Weights: for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
+ * 1x1 convolution, 4 pixels at a time.
+ * Weights: inputs, groups, in_stride; numbers of blocks; for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
  * Serves:
  *   Conv 'node_Conv_373_quant' 1x24x6x6 -> 1x72x6x6
  */
-void digits_conv1x1_24x72_36px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
-                               int32_t addend, int32_t out_zero)
+void digits_conv1x1_4px_k24_to72(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns,
+                                 const uint32_t *weights, int32_t addend, int32_t out_zero)
 {
-    for (uint32_t pixel = 0; pixel < 36u; pixel += 4u) {
-        digits_conv1x1_24x72_36px_columns4(ifmap, columns);
-        (void)digits_conv1x1_24x72_36px_4px(columns, weights, ofmap, addend, out_zero);
-        ifmap += 96;
-        ofmap += 288;
+    const uint32_t inputs = weights[0];
+    uint32_t groups = weights[1];
+    const uint32_t in_stride = weights[2];
+    weights += 3;
+    const uint32_t steps = (inputs + 3u) / 4u * 2u;
+    for (; groups != 0u; --groups) {
+        digits_conv1x1_4px_k24_to72_columns4(ifmap, inputs, in_stride, columns);
+        (void)digits_conv1x1_4px_k24_to72_4px(columns, columns + 4u * steps, weights, ofmap, addend, out_zero);
+        ifmap += 4u * in_stride;
+        ofmap += 288u;
     }
 }
 
@@ -2904,20 +3850,20 @@ void digits_dwconv5x5_6x6x72(const int8_t *ifmap, int8_t *ofmap, uint32_t *plane
     }
 }
 
-/* 4 pixels of 72 bytes, 72 apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
-static void digits_conv1x1_72x24_36px_columns4(const int8_t *bytes, uint32_t *columns)
+/* 4 pixels, a stride apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
+static void digits_conv1x1_4px_k16n8_columns4(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
 {
-    for (uint32_t k = 0; k < 72u; k += 4u) {
+    for (uint32_t fours = inputs / 4u; fours != 0u; --fours) {
         const uint32_t b0 = mc_bytes4(bytes);
         columns[0] = mc_sxtb16(b0);
         columns[4] = mc_sxtb16_ror8(b0);
-        const uint32_t b1 = mc_bytes4(bytes + 72);
+        const uint32_t b1 = mc_bytes4(bytes + stride);
         columns[1] = mc_sxtb16(b1);
         columns[5] = mc_sxtb16_ror8(b1);
-        const uint32_t b2 = mc_bytes4(bytes + 144);
+        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
         columns[2] = mc_sxtb16(b2);
         columns[6] = mc_sxtb16_ror8(b2);
-        const uint32_t b3 = mc_bytes4(bytes + 216);
+        const uint32_t b3 = mc_bytes4(bytes + 3u * stride);
         columns[3] = mc_sxtb16(b3);
         columns[7] = mc_sxtb16_ror8(b3);
         bytes += 4;
@@ -2925,12 +3871,371 @@ static void digits_conv1x1_72x24_36px_columns4(const int8_t *bytes, uint32_t *co
     }
 }
 
-/* All output channels of 4 pixels, 2 at a time; returns the end of the stream. */
-static const uint32_t *digits_conv1x1_72x24_36px_4px(
-    const uint32_t *columns, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero)
+/* All output channels of 4 pixels, 2 at a time, pixels of the output a stride apart; returns the end of the stream. */
+#if MC_SCHEDULED
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverlength-strings"
+__attribute__((naked, noinline, used))
+static const uint32_t *digits_conv1x1_4px_k16n8_4px(
+    const uint32_t *columns MC_UNUSED, const uint32_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED, int32_t out_zero MC_UNUSED, uint32_t stride MC_UNUSED)
+{
+    __asm__ volatile(
+        "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
+        "sub sp, sp, #20\n"
+        "str r0, [sp, #12]\n"
+        "str r3, [sp, #8]\n"
+        "sub r1, r1, #64\n"
+        "str r1, [sp, #16]\n"
+        "ldr r12, [r2, #0]\n"
+        "str r12, [sp, #0]\n"
+        "ldr r12, [r2, #4]\n"
+        "str r12, [sp, #4]\n"
+        "add r0, r2, #8\n"
+        "1:\n"
+        "ldr r1, [sp, #12]\n"
+        "ldr r2, [r0, #8]\n"
+        "ldr r10, [r0]\n"
+        "sxtb16 r5, r2, ror #8\n"
+        "ldr r3, [r1]\n"
+        "sxtb16 r7, r2\n"
+        "ldr r6, [r0, #4]\n"
+        "smlad lr, r7, r3, r10\n"
+        "ldr r2, [r1, #8]\n"
+        "ldr r4, [r1, #4]\n"
+        "smlad r9, r5, r3, r6\n"
+        "smlad r11, r7, r2, r10\n"
+        "smlad r8, r5, r4, r6\n"
+        "ldr r3, [r1, #12]\n"
+        "smlad r12, r7, r4, r10\n"
+        "smlad r10, r7, r3, r10\n"
+        "ldr r4, [r0, #12]\n"
+        "smlad r7, r5, r2, r6\n"
+        "smlad r6, r5, r3, r6\n"
+        "ldr r2, [r1, #16]\n"
+        "sxtb16 r5, r4\n"
+        "ldr r3, [r1, #20]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad lr, r5, r2, lr\n"
+        "smlad r9, r4, r2, r9\n"
+        "ldr r2, [r1, #24]\n"
+        "smlad r12, r5, r3, r12\n"
+        "smlad r8, r4, r3, r8\n"
+        "ldr r3, [r1, #28]\n"
+        "smlad r11, r5, r2, r11\n"
+        "smlad r10, r5, r3, r10\n"
+        "smlad r7, r4, r2, r7\n"
+        "ldr r2, [r0, #16]\n"
+        "ldr r5, [r1, #32]\n"
+        "smlad r6, r4, r3, r6\n"
+        "sxtb16 r4, r2\n"
+        "ldr r3, [r1, #36]\n"
+        "smlad lr, r4, r5, lr\n"
+        "sxtb16 r2, r2, ror #8\n"
+        "smlad r12, r4, r3, r12\n"
+        "smlad r9, r2, r5, r9\n"
+        "ldr r5, [r1, #44]\n"
+        "smlad r8, r2, r3, r8\n"
+        "ldr r3, [r1, #40]\n"
+        "smlad r10, r4, r5, r10\n"
+        "smlad r7, r2, r3, r7\n"
+        "smlad r11, r4, r3, r11\n"
+        "ldr r3, [r0, #20]\n"
+        "ldr r4, [r1, #48]\n"
+        "smlad r6, r2, r5, r6\n"
+        "sxtb16 r5, r3, ror #8\n"
+        "ldr r2, [r1, #52]\n"
+        "sxtb16 r3, r3\n"
+        "smlad r9, r5, r4, r9\n"
+        "smlad lr, r3, r4, lr\n"
+        "ldr r4, [r1, #56]\n"
+        "smlad r8, r5, r2, r8\n"
+        "smlad r12, r3, r2, r12\n"
+        "ldr r2, [r1, #60]\n"
+        "smlad r11, r3, r4, r11\n"
+        "smlad r7, r5, r4, r7\n"
+        "smlad r10, r3, r2, r10\n"
+        "smlad r6, r5, r2, r6\n"
+        "2:\n"
+        "ldr r2, [r0, #24]\n"
+        "ldr r3, [r1, #64]\n"
+        "sxtb16 r5, r2\n"
+        "ldr r4, [r1, #68]\n"
+        "sxtb16 r2, r2, ror #8\n"
+        "smlad lr, r5, r3, lr\n"
+        "smlad r9, r2, r3, r9\n"
+        "ldr r3, [r1, #72]\n"
+        "smlad r12, r5, r4, r12\n"
+        "smlad r8, r2, r4, r8\n"
+        "ldr r4, [r1, #76]\n"
+        "smlad r11, r5, r3, r11\n"
+        "smlad r7, r2, r3, r7\n"
+        "ldr r3, [r0, #28]\n"
+        "smlad r10, r5, r4, r10\n"
+        "ldr r5, [r1, #80]\n"
+        "smlad r6, r2, r4, r6\n"
+        "sxtb16 r4, r3\n"
+        "ldr r2, [r1, #84]\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "smlad lr, r4, r5, lr\n"
+        "smlad r9, r3, r5, r9\n"
+        "ldr r5, [r1, #88]\n"
+        "smlad r12, r4, r2, r12\n"
+        "smlad r8, r3, r2, r8\n"
+        "ldr r2, [r1, #92]\n"
+        "smlad r11, r4, r5, r11\n"
+        "smlad r7, r3, r5, r7\n"
+        "ldr r5, [r0, #32]\n"
+        "smlad r10, r4, r2, r10\n"
+        "ldr r4, [r1, #96]\n"
+        "smlad r6, r3, r2, r6\n"
+        "sxtb16 r3, r5\n"
+        "ldr r2, [r1, #100]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad lr, r3, r4, lr\n"
+        "smlad r9, r5, r4, r9\n"
+        "ldr r4, [r1, #104]\n"
+        "smlad r12, r3, r2, r12\n"
+        "smlad r8, r5, r2, r8\n"
+        "ldr r2, [r1, #108]\n"
+        "smlad r11, r3, r4, r11\n"
+        "smlad r7, r5, r4, r7\n"
+        "ldr r4, [r0, #36]\n"
+        "smlad r10, r3, r2, r10\n"
+        "ldr r3, [r1, #112]\n"
+        "smlad r6, r5, r2, r6\n"
+        "sxtb16 r5, r4\n"
+        "ldr r2, [r1, #116]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad lr, r5, r3, lr\n"
+        "smlad r9, r4, r3, r9\n"
+        "ldr r3, [r1, #120]\n"
+        "smlad r12, r5, r2, r12\n"
+        "smlad r8, r4, r2, r8\n"
+        "ldr r2, [r1, #124]\n"
+        "smlad r11, r5, r3, r11\n"
+        "smlad r7, r4, r3, r7\n"
+        "ldr r3, [r0, #40]\n"
+        "smlad r10, r5, r2, r10\n"
+        "ldr r5, [r1, #128]\n"
+        "smlad r6, r4, r2, r6\n"
+        "sxtb16 r4, r3\n"
+        "ldr r2, [r1, #132]\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "smlad lr, r4, r5, lr\n"
+        "smlad r9, r3, r5, r9\n"
+        "ldr r5, [r1, #136]\n"
+        "smlad r12, r4, r2, r12\n"
+        "smlad r8, r3, r2, r8\n"
+        "ldr r2, [r1, #140]\n"
+        "smlad r11, r4, r5, r11\n"
+        "smlad r7, r3, r5, r7\n"
+        "ldr r5, [r0, #44]\n"
+        "smlad r10, r4, r2, r10\n"
+        "ldr r4, [r1, #144]\n"
+        "smlad r6, r3, r2, r6\n"
+        "sxtb16 r3, r5\n"
+        "ldr r2, [r1, #148]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad lr, r3, r4, lr\n"
+        "smlad r9, r5, r4, r9\n"
+        "ldr r4, [r1, #152]\n"
+        "smlad r12, r3, r2, r12\n"
+        "smlad r8, r5, r2, r8\n"
+        "ldr r2, [r1, #156]\n"
+        "smlad r11, r3, r4, r11\n"
+        "smlad r7, r5, r4, r7\n"
+        "ldr r4, [r0, #48]\n"
+        "smlad r10, r3, r2, r10\n"
+        "ldr r3, [r1, #160]\n"
+        "smlad r6, r5, r2, r6\n"
+        "sxtb16 r5, r4\n"
+        "ldr r2, [r1, #164]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad lr, r5, r3, lr\n"
+        "smlad r9, r4, r3, r9\n"
+        "ldr r3, [r1, #168]\n"
+        "smlad r12, r5, r2, r12\n"
+        "smlad r8, r4, r2, r8\n"
+        "ldr r2, [r1, #172]\n"
+        "smlad r11, r5, r3, r11\n"
+        "smlad r7, r4, r3, r7\n"
+        "ldr r3, [r0, #52]\n"
+        "smlad r10, r5, r2, r10\n"
+        "ldr r5, [r1, #176]\n"
+        "smlad r6, r4, r2, r6\n"
+        "sxtb16 r4, r3\n"
+        "ldr r2, [r1, #180]\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "smlad lr, r4, r5, lr\n"
+        "smlad r9, r3, r5, r9\n"
+        "ldr r5, [r1, #184]\n"
+        "smlad r12, r4, r2, r12\n"
+        "smlad r8, r3, r2, r8\n"
+        "ldr r2, [r1, #188]\n"
+        "add r1, r1, #128\n"
+        "smlad r11, r4, r5, r11\n"
+        "smlad r7, r3, r5, r7\n"
+        "ldr r5, [sp, #16]\n"
+        "add r0, r0, #32\n"
+        "smlad r10, r4, r2, r10\n"
+        "cmp r1, r5\n"
+        "smlad r6, r3, r2, r6\n"
+        "bne 2b\n"
+        "ldr r2, [sp, #0]\n"
+        "subs r2, r2, #1\n"
+        "str r2, [sp, #0]\n"
+        "blt 3f\n"
+        "ldr r1, [sp, #56]\n"
+        "ldr r2, [r0, #24]\n"
+        "ldr r3, [sp, #8]\n"
+        "smmla lr, lr, r2, r1\n"
+        "ldrh r4, [r0, #32]\n"
+        "smmla r12, r12, r2, r1\n"
+        "ldr r5, [r0, #28]\n"
+        "smmla r11, r11, r2, r1\n"
+        "smmla r10, r10, r2, r1\n"
+        "ldrh r2, [r0, #34]\n"
+        "add r4, r3, r4\n"
+        "smmla r9, r9, r5, r1\n"
+        "add r2, r3, r2\n"
+        "smmla r8, r8, r5, r1\n"
+        "ldr r3, [sp, #64]\n"
+        "smmla r7, r7, r5, r1\n"
+        "ssat lr, #8, lr, asr #4\n"
+        "smmla r1, r6, r5, r1\n"
+        "ssat r5, #8, r12, asr #4\n"
+        "add r6, r4, r3\n"
+        "ssat r11, #8, r11, asr #4\n"
+        "add r12, r2, r3\n"
+        "ssat r10, #8, r10, asr #4\n"
+        "strb lr, [r4]\n"
+        "ssat r4, #8, r9, asr #4\n"
+        "add r9, r6, r3\n"
+        "ssat r8, #8, r8, asr #4\n"
+        "strb r5, [r6]\n"
+        "strb r11, [r9]\n"
+        "add r5, r9, r3\n"
+        "add r6, r12, r3\n"
+        "strb r10, [r5]\n"
+        "ssat r5, #8, r7, asr #4\n"
+        "strb r4, [r2]\n"
+        "ssat r1, #8, r1, asr #4\n"
+        "strb r8, [r12]\n"
+        "add r2, r6, r3\n"
+        "strb r5, [r6]\n"
+        "add r0, r0, #36\n"
+        "strb r1, [r2]\n"
+        "bgt 1b\n"
+        "ldr r1, [sp, #0]\n"
+        "ldr r2, [sp, #4]\n"
+        "adds r1, r1, r2\n"
+        "bne 1b\n"
+        "b 4f\n"
+        "3:\n"
+        "vmov s15, lr\n"
+        "vcvt.f32.s32 s15, s15\n"
+        "vldr s0, [r0, #24]\n"
+        "vmov s14, r12\n"
+        "vmul.f32 s15, s15, s0\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "vmul.f32 s14, s14, s0\n"
+        "vmov s13, r11\n"
+        "vmov lr, s15\n"
+        "ldr r1, [sp, #8]\n"
+        "vcvt.f32.s32 s15, s13\n"
+        "ldr r2, [sp, #64]\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "ldrh r3, [r0, #32]\n"
+        "vmov s13, r10\n"
+        "ldr r4, [sp, #60]\n"
+        "vmul.f32 s15, s15, s0\n"
+        "add r3, r1, r3\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "ssat lr, #16, lr\n"
+        "vmov r12, s14\n"
+        "add lr, lr, r4\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "ssat r5, #8, lr\n"
+        "vmul.f32 s14, s13, s0\n"
+        "strb r5, [r3]\n"
+        "vmov s13, r9\n"
+        "add r3, r3, r2\n"
+        "vmov lr, s15\n"
+        "ssat r12, #16, r12\n"
+        "vcvt.f32.s32 s15, s13\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "vldr s0, [r0, #28]\n"
+        "add r12, r12, r4\n"
+        "vmov s13, r8\n"
+        "ssat r5, #8, r12\n"
+        "vmul.f32 s15, s15, s0\n"
+        "strb r5, [r3]\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "add r3, r3, r2\n"
+        "vmov r12, s14\n"
+        "ssat lr, #16, lr\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "add lr, lr, r4\n"
+        "vmul.f32 s14, s13, s0\n"
+        "ssat r5, #8, lr\n"
+        "vmov s13, r7\n"
+        "strb r5, [r3]\n"
+        "vmov lr, s15\n"
+        "add r3, r3, r2\n"
+        "vcvt.f32.s32 s15, s13\n"
+        "ssat r12, #16, r12\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "add r12, r12, r4\n"
+        "vmov s13, r6\n"
+        "ssat r5, #8, r12\n"
+        "vmul.f32 s15, s15, s0\n"
+        "strb r5, [r3]\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "ldrh r3, [r0, #34]\n"
+        "vmov r12, s14\n"
+        "ssat lr, #16, lr\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "add lr, lr, r4\n"
+        "vmul.f32 s14, s13, s0\n"
+        "ssat r5, #8, lr\n"
+        "add r1, r1, r3\n"
+        "ssat lr, #16, r12\n"
+        "vmov r12, s15\n"
+        "add lr, lr, r4\n"
+        "vcvtr.s32.f32 s15, s14\n"
+        "ssat r3, #8, lr\n"
+        "strb r5, [r1]\n"
+        "ssat lr, #16, r12\n"
+        "add r1, r1, r2\n"
+        "add lr, lr, r4\n"
+        "vmov r12, s15\n"
+        "ssat r5, #8, lr\n"
+        "strb r3, [r1]\n"
+        "ssat lr, #16, r12\n"
+        "add r1, r1, r2\n"
+        "strb r5, [r1]\n"
+        "add lr, lr, r4\n"
+        "ssat r3, #8, lr\n"
+        "add r1, r1, r2\n"
+        "strb r3, [r1]\n"
+        "add r0, r0, #36\n"
+        "ldr r1, [sp, #0]\n"
+        "ldr r2, [sp, #4]\n"
+        "adds r1, r1, r2\n"
+        "bne 1b\n"
+        "4:\n"
+        "add sp, sp, #20\n"
+        "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n"
+        ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
+}
+#pragma GCC diagnostic pop
+#else
+static const uint32_t *digits_conv1x1_4px_k16n8_4px(
+    const uint32_t *columns, const uint32_t *end, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero, uint32_t stride)
 {
     const uint32_t floating = stream[1];
-    uint32_t blocks = stream[0];
+    uint32_t blocks = stream[0] + floating;
     stream += 2;
     for (; blocks != 0u; --blocks) {
         int32_t a00 = (int32_t)stream[0];
@@ -2942,8 +4247,7 @@ static const uint32_t *digits_conv1x1_72x24_36px_4px(
         int32_t a12 = (int32_t)stream[1];
         int32_t a13 = (int32_t)stream[1];
         stream += 2;
-        const uint32_t *column = columns;
-        for (uint32_t step = 0; step < 36u; step += 6u) {
+        for (const uint32_t *column = columns; column != end; column += 8) {
             uint32_t w0, w1, x;
             w0 = stream[0];
             w1 = mc_sxtb16_ror8(w0);
@@ -2975,123 +4279,69 @@ static const uint32_t *digits_conv1x1_72x24_36px_4px(
             x = column[7];
             a03 = mc_smlad_loop(w0, x, a03);
             a13 = mc_smlad_loop(w1, x, a13);
-            w0 = stream[2];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[8];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[9];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[10];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            x = column[11];
-            a03 = mc_smlad_loop(w0, x, a03);
-            a13 = mc_smlad_loop(w1, x, a13);
-            w0 = stream[3];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[12];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[13];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[14];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            x = column[15];
-            a03 = mc_smlad_loop(w0, x, a03);
-            a13 = mc_smlad_loop(w1, x, a13);
-            w0 = stream[4];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[16];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[17];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[18];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            x = column[19];
-            a03 = mc_smlad_loop(w0, x, a03);
-            a13 = mc_smlad_loop(w1, x, a13);
-            w0 = stream[5];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[20];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[21];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[22];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            x = column[23];
-            a03 = mc_smlad_loop(w0, x, a03);
-            a13 = mc_smlad_loop(w1, x, a13);
-            stream += 6;
-            column += 24;
+            stream += 2;
         }
         if (blocks > floating) {
             {
                 const int32_t multiplier = (int32_t)stream[0];
                 int8_t *const y = ofmap + (stream[2] & 0xFFFFu);
                 y[0] = (int8_t)mc_requantize(a00, multiplier, addend, 4);
-                y[24] = (int8_t)mc_requantize(a01, multiplier, addend, 4);
-                y[48] = (int8_t)mc_requantize(a02, multiplier, addend, 4);
-                y[72] = (int8_t)mc_requantize(a03, multiplier, addend, 4);
+                y[stride] = (int8_t)mc_requantize(a01, multiplier, addend, 4);
+                y[2u * stride] = (int8_t)mc_requantize(a02, multiplier, addend, 4);
+                y[3u * stride] = (int8_t)mc_requantize(a03, multiplier, addend, 4);
             }
             {
                 const int32_t multiplier = (int32_t)stream[1];
                 int8_t *const y = ofmap + (stream[2] >> 16);
                 y[0] = (int8_t)mc_requantize(a10, multiplier, addend, 4);
-                y[24] = (int8_t)mc_requantize(a11, multiplier, addend, 4);
-                y[48] = (int8_t)mc_requantize(a12, multiplier, addend, 4);
-                y[72] = (int8_t)mc_requantize(a13, multiplier, addend, 4);
+                y[stride] = (int8_t)mc_requantize(a11, multiplier, addend, 4);
+                y[2u * stride] = (int8_t)mc_requantize(a12, multiplier, addend, 4);
+                y[3u * stride] = (int8_t)mc_requantize(a13, multiplier, addend, 4);
             }
         } else {
             {
                 const float multiplier = mc_float_of_bits(stream[0]);
                 int8_t *const y = ofmap + (stream[2] & 0xFFFFu);
                 y[0] = (int8_t)mc_requantize_float(a00, multiplier, out_zero);
-                y[24] = (int8_t)mc_requantize_float(a01, multiplier, out_zero);
-                y[48] = (int8_t)mc_requantize_float(a02, multiplier, out_zero);
-                y[72] = (int8_t)mc_requantize_float(a03, multiplier, out_zero);
+                y[stride] = (int8_t)mc_requantize_float(a01, multiplier, out_zero);
+                y[2u * stride] = (int8_t)mc_requantize_float(a02, multiplier, out_zero);
+                y[3u * stride] = (int8_t)mc_requantize_float(a03, multiplier, out_zero);
             }
             {
                 const float multiplier = mc_float_of_bits(stream[1]);
                 int8_t *const y = ofmap + (stream[2] >> 16);
                 y[0] = (int8_t)mc_requantize_float(a10, multiplier, out_zero);
-                y[24] = (int8_t)mc_requantize_float(a11, multiplier, out_zero);
-                y[48] = (int8_t)mc_requantize_float(a12, multiplier, out_zero);
-                y[72] = (int8_t)mc_requantize_float(a13, multiplier, out_zero);
+                y[stride] = (int8_t)mc_requantize_float(a11, multiplier, out_zero);
+                y[2u * stride] = (int8_t)mc_requantize_float(a12, multiplier, out_zero);
+                y[3u * stride] = (int8_t)mc_requantize_float(a13, multiplier, out_zero);
             }
         }
         stream += 3;
     }
     return stream;
 }
+#endif
 
 /*
- * 1x1 convolution of 36 pixels, 72 to 24 channels.
- * Weights: for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
+ * 1x1 convolution, 4 pixels at a time.
+ * Weights: inputs, groups, in_stride, out_stride; numbers of blocks; for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
  * Serves:
  *   Conv 'node_Conv_377_quant' 1x72x6x6 -> 1x24x6x6
  */
-void digits_conv1x1_72x24_36px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
-                               int32_t addend, int32_t out_zero)
+void digits_conv1x1_4px_k16n8(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
+                              int32_t addend, int32_t out_zero)
 {
-    for (uint32_t pixel = 0; pixel < 36u; pixel += 4u) {
-        digits_conv1x1_72x24_36px_columns4(ifmap, columns);
-        (void)digits_conv1x1_72x24_36px_4px(columns, weights, ofmap, addend, out_zero);
-        ifmap += 288;
-        ofmap += 96;
+    const uint32_t inputs = weights[0];
+    uint32_t groups = weights[1];
+    const uint32_t in_stride = weights[2];
+    const uint32_t out_stride = weights[3];
+    weights += 4;
+    const uint32_t steps = (inputs + 3u) / 4u * 2u;
+    for (; groups != 0u; --groups) {
+        digits_conv1x1_4px_k16n8_columns4(ifmap, inputs, in_stride, columns);
+        (void)digits_conv1x1_4px_k16n8_4px(columns, columns + 4u * steps, weights, ofmap, addend, out_zero, out_stride);
+        ifmap += 4u * in_stride;
+        ofmap += 4u * out_stride;
     }
 }
 
@@ -3120,20 +4370,20 @@ void digits_add_6x6x24(const int8_t *input_a, const int8_t *input_b, int8_t *out
     }
 }
 
-/* 4 pixels of 24 bytes, 24 apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
-static void digits_conv1x1_24x96_36px_columns4(const int8_t *bytes, uint32_t *columns)
+/* 4 pixels, a stride apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
+static void digits_conv1x1_4px_k24_to96_columns4(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
 {
-    for (uint32_t k = 0; k < 24u; k += 4u) {
+    for (uint32_t fours = inputs / 4u; fours != 0u; --fours) {
         const uint32_t b0 = mc_bytes4(bytes);
         columns[0] = mc_sxtb16(b0);
         columns[4] = mc_sxtb16_ror8(b0);
-        const uint32_t b1 = mc_bytes4(bytes + 24);
+        const uint32_t b1 = mc_bytes4(bytes + stride);
         columns[1] = mc_sxtb16(b1);
         columns[5] = mc_sxtb16_ror8(b1);
-        const uint32_t b2 = mc_bytes4(bytes + 48);
+        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
         columns[2] = mc_sxtb16(b2);
         columns[6] = mc_sxtb16_ror8(b2);
-        const uint32_t b3 = mc_bytes4(bytes + 72);
+        const uint32_t b3 = mc_bytes4(bytes + 3u * stride);
         columns[3] = mc_sxtb16(b3);
         columns[7] = mc_sxtb16_ror8(b3);
         bytes += 4;
@@ -3142,11 +4392,348 @@ static void digits_conv1x1_24x96_36px_columns4(const int8_t *bytes, uint32_t *co
 }
 
 /* All output channels of 4 pixels, 2 at a time; returns the end of the stream. */
-static const uint32_t *digits_conv1x1_24x96_36px_4px(
-    const uint32_t *columns, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero)
+#if MC_SCHEDULED
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverlength-strings"
+__attribute__((naked, noinline, used))
+static const uint32_t *digits_conv1x1_4px_k24_to96_4px(
+    const uint32_t *columns MC_UNUSED, const uint32_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED, int32_t out_zero MC_UNUSED)
+{
+    __asm__ volatile(
+        "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
+        "sub sp, sp, #20\n"
+        "str r0, [sp, #12]\n"
+        "str r3, [sp, #8]\n"
+        "ldr r12, [r2, #0]\n"
+        "str r12, [sp, #0]\n"
+        "ldr r12, [r2, #4]\n"
+        "str r12, [sp, #4]\n"
+        "add r0, r2, #8\n"
+        "1:\n"
+        "ldr r1, [sp, #12]\n"
+        "ldr r2, [r0, #8]\n"
+        "ldr r3, [r0]\n"
+        "sxtb16 lr, r2\n"
+        "ldr r4, [r1]\n"
+        "sxtb16 r12, r2, ror #8\n"
+        "ldr r2, [r0, #4]\n"
+        "ldr r5, [r1, #4]\n"
+        "smlad r11, lr, r4, r3\n"
+        "smlad r10, r12, r4, r2\n"
+        "ldr r4, [r1, #8]\n"
+        "smlad r9, lr, r5, r3\n"
+        "smlad r8, r12, r5, r2\n"
+        "ldr r5, [r1, #12]\n"
+        "smlad r7, lr, r4, r3\n"
+        "ldr r6, [r0, #12]\n"
+        "smlad r3, lr, r5, r3\n"
+        "sxtb16 lr, r6\n"
+        "smlad r4, r12, r4, r2\n"
+        "smlad r2, r12, r5, r2\n"
+        "ldr r5, [r1, #16]\n"
+        "sxtb16 r12, r6, ror #8\n"
+        "ldr r6, [r1, #20]\n"
+        "smlad r11, lr, r5, r11\n"
+        "smlad r10, r12, r5, r10\n"
+        "ldr r5, [r1, #24]\n"
+        "smlad r9, lr, r6, r9\n"
+        "smlad r8, r12, r6, r8\n"
+        "ldr r6, [r1, #28]\n"
+        "smlad r7, lr, r5, r7\n"
+        "smlad r4, r12, r5, r4\n"
+        "ldr r5, [r0, #16]\n"
+        "smlad r3, lr, r6, r3\n"
+        "sxtb16 lr, r5\n"
+        "smlad r2, r12, r6, r2\n"
+        "ldr r6, [r1, #32]\n"
+        "sxtb16 r12, r5, ror #8\n"
+        "ldr r5, [r1, #36]\n"
+        "smlad r11, lr, r6, r11\n"
+        "smlad r10, r12, r6, r10\n"
+        "ldr r6, [r1, #40]\n"
+        "smlad r9, lr, r5, r9\n"
+        "smlad r8, r12, r5, r8\n"
+        "ldr r5, [r1, #44]\n"
+        "smlad r7, lr, r6, r7\n"
+        "smlad r4, r12, r6, r4\n"
+        "ldr r6, [r0, #20]\n"
+        "smlad r3, lr, r5, r3\n"
+        "sxtb16 lr, r6\n"
+        "smlad r2, r12, r5, r2\n"
+        "ldr r5, [r1, #48]\n"
+        "sxtb16 r12, r6, ror #8\n"
+        "ldr r6, [r1, #52]\n"
+        "smlad r11, lr, r5, r11\n"
+        "smlad r10, r12, r5, r10\n"
+        "ldr r5, [r1, #56]\n"
+        "smlad r9, lr, r6, r9\n"
+        "smlad r8, r12, r6, r8\n"
+        "ldr r6, [r1, #60]\n"
+        "smlad r7, lr, r5, r7\n"
+        "smlad r4, r12, r5, r4\n"
+        "ldr r5, [r0, #24]\n"
+        "smlad r3, lr, r6, r3\n"
+        "sxtb16 lr, r5\n"
+        "smlad r2, r12, r6, r2\n"
+        "ldr r6, [r1, #64]\n"
+        "sxtb16 r12, r5, ror #8\n"
+        "ldr r5, [r1, #68]\n"
+        "smlad r11, lr, r6, r11\n"
+        "smlad r10, r12, r6, r10\n"
+        "ldr r6, [r1, #72]\n"
+        "smlad r9, lr, r5, r9\n"
+        "smlad r8, r12, r5, r8\n"
+        "ldr r5, [r1, #76]\n"
+        "smlad r7, lr, r6, r7\n"
+        "smlad r4, r12, r6, r4\n"
+        "ldr r6, [r0, #28]\n"
+        "smlad r3, lr, r5, r3\n"
+        "sxtb16 lr, r6\n"
+        "smlad r2, r12, r5, r2\n"
+        "ldr r5, [r1, #80]\n"
+        "sxtb16 r12, r6, ror #8\n"
+        "ldr r6, [r1, #84]\n"
+        "smlad r11, lr, r5, r11\n"
+        "smlad r10, r12, r5, r10\n"
+        "ldr r5, [r1, #88]\n"
+        "smlad r9, lr, r6, r9\n"
+        "smlad r8, r12, r6, r8\n"
+        "ldr r6, [r1, #92]\n"
+        "smlad r7, lr, r5, r7\n"
+        "smlad r4, r12, r5, r4\n"
+        "ldr r5, [r0, #32]\n"
+        "smlad r3, lr, r6, r3\n"
+        "sxtb16 lr, r5\n"
+        "smlad r2, r12, r6, r2\n"
+        "ldr r6, [r1, #96]\n"
+        "sxtb16 r12, r5, ror #8\n"
+        "ldr r5, [r1, #100]\n"
+        "smlad r11, lr, r6, r11\n"
+        "smlad r10, r12, r6, r10\n"
+        "ldr r6, [r1, #104]\n"
+        "smlad r9, lr, r5, r9\n"
+        "smlad r8, r12, r5, r8\n"
+        "ldr r5, [r1, #108]\n"
+        "smlad r7, lr, r6, r7\n"
+        "smlad r4, r12, r6, r4\n"
+        "ldr r6, [r0, #36]\n"
+        "smlad r3, lr, r5, r3\n"
+        "sxtb16 lr, r6\n"
+        "smlad r2, r12, r5, r2\n"
+        "ldr r5, [r1, #112]\n"
+        "sxtb16 r12, r6, ror #8\n"
+        "ldr r6, [r1, #116]\n"
+        "smlad r11, lr, r5, r11\n"
+        "smlad r10, r12, r5, r10\n"
+        "ldr r5, [r1, #120]\n"
+        "smlad r9, lr, r6, r9\n"
+        "smlad r8, r12, r6, r8\n"
+        "ldr r6, [r1, #124]\n"
+        "smlad r7, lr, r5, r7\n"
+        "smlad r4, r12, r5, r4\n"
+        "ldr r5, [r0, #40]\n"
+        "smlad r3, lr, r6, r3\n"
+        "sxtb16 lr, r5\n"
+        "smlad r2, r12, r6, r2\n"
+        "ldr r6, [r1, #128]\n"
+        "sxtb16 r12, r5, ror #8\n"
+        "ldr r5, [r1, #132]\n"
+        "smlad r11, lr, r6, r11\n"
+        "smlad r10, r12, r6, r10\n"
+        "ldr r6, [r1, #136]\n"
+        "smlad r9, lr, r5, r9\n"
+        "smlad r8, r12, r5, r8\n"
+        "ldr r5, [r1, #140]\n"
+        "smlad r7, lr, r6, r7\n"
+        "smlad r4, r12, r6, r4\n"
+        "ldr r6, [r0, #44]\n"
+        "smlad r3, lr, r5, r3\n"
+        "sxtb16 lr, r6\n"
+        "smlad r2, r12, r5, r2\n"
+        "ldr r5, [r1, #144]\n"
+        "sxtb16 r12, r6, ror #8\n"
+        "ldr r6, [r1, #148]\n"
+        "smlad r11, lr, r5, r11\n"
+        "smlad r10, r12, r5, r10\n"
+        "ldr r5, [r1, #152]\n"
+        "smlad r9, lr, r6, r9\n"
+        "smlad r8, r12, r6, r8\n"
+        "ldr r6, [r1, #156]\n"
+        "smlad r7, lr, r5, r7\n"
+        "smlad r4, r12, r5, r4\n"
+        "ldr r5, [r0, #48]\n"
+        "smlad r3, lr, r6, r3\n"
+        "sxtb16 lr, r5\n"
+        "smlad r2, r12, r6, r2\n"
+        "ldr r6, [r1, #160]\n"
+        "sxtb16 r12, r5, ror #8\n"
+        "ldr r5, [r1, #164]\n"
+        "smlad r11, lr, r6, r11\n"
+        "smlad r10, r12, r6, r10\n"
+        "ldr r6, [r1, #168]\n"
+        "smlad r9, lr, r5, r9\n"
+        "smlad r8, r12, r5, r8\n"
+        "ldr r5, [r1, #172]\n"
+        "smlad r7, lr, r6, r7\n"
+        "smlad r4, r12, r6, r4\n"
+        "ldr r6, [r0, #52]\n"
+        "smlad r3, lr, r5, r3\n"
+        "sxtb16 lr, r6\n"
+        "smlad r2, r12, r5, r2\n"
+        "ldr r5, [r1, #176]\n"
+        "sxtb16 r12, r6, ror #8\n"
+        "ldr r6, [r1, #180]\n"
+        "smlad r11, lr, r5, r11\n"
+        "smlad r10, r12, r5, r10\n"
+        "ldr r5, [r1, #184]\n"
+        "smlad r9, lr, r6, r9\n"
+        "smlad r8, r12, r6, r8\n"
+        "ldr r1, [r1, #188]\n"
+        "smlad r7, lr, r5, r7\n"
+        "smlad r4, r12, r5, r4\n"
+        "smlad r3, lr, r1, r3\n"
+        "smlad r2, r12, r1, r2\n"
+        "ldr r1, [sp, #0]\n"
+        "subs r1, r1, #1\n"
+        "str r1, [sp, #0]\n"
+        "blt 3f\n"
+        "ldr r1, [sp, #56]\n"
+        "ldr r5, [r0, #56]\n"
+        "smmla lr, r11, r5, r1\n"
+        "ldr r6, [sp, #8]\n"
+        "smmla r12, r9, r5, r1\n"
+        "ldr r9, [r0, #60]\n"
+        "smmla r11, r7, r5, r1\n"
+        "ldrh r7, [r0, #64]\n"
+        "smmla r5, r3, r5, r1\n"
+        "ldrh r3, [r0, #66]\n"
+        "smmla r10, r10, r9, r1\n"
+        "add r7, r6, r7\n"
+        "smmla r8, r8, r9, r1\n"
+        "add r3, r6, r3\n"
+        "smmla r6, r4, r9, r1\n"
+        "ssat r4, #8, lr, asr #4\n"
+        "smmla r1, r2, r9, r1\n"
+        "ssat r2, #8, r12, asr #4\n"
+        "strb r4, [r7]\n"
+        "ssat r4, #8, r11, asr #4\n"
+        "strb r2, [r7, #96]\n"
+        "ssat r2, #8, r5, asr #4\n"
+        "strb r4, [r7, #192]\n"
+        "ssat r4, #8, r10, asr #4\n"
+        "strb r2, [r7, #288]\n"
+        "ssat r2, #8, r8, asr #4\n"
+        "strb r4, [r3]\n"
+        "ssat r4, #8, r6, asr #4\n"
+        "strb r2, [r3, #96]\n"
+        "ssat r1, #8, r1, asr #4\n"
+        "strb r4, [r3, #192]\n"
+        "add r0, r0, #68\n"
+        "strb r1, [r3, #288]\n"
+        "bgt 1b\n"
+        "ldr r1, [sp, #0]\n"
+        "ldr r2, [sp, #4]\n"
+        "adds r1, r1, r2\n"
+        "bne 1b\n"
+        "b 4f\n"
+        "3:\n"
+        "vmov s15, r11\n"
+        "vmov s14, r9\n"
+        "vcvt.f32.s32 s15, s15\n"
+        "vldr s0, [r0, #56]\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "vmul.f32 s15, s15, s0\n"
+        "vmul.f32 s14, s14, s0\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "vmov s13, r7\n"
+        "vmov lr, s15\n"
+        "vcvt.f32.s32 s15, s13\n"
+        "vmov r12, s14\n"
+        "ldr r1, [sp, #8]\n"
+        "vmov s14, r3\n"
+        "ldrh r3, [r0, #64]\n"
+        "vmul.f32 s15, s15, s0\n"
+        "ldr r5, [sp, #60]\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "add r3, r1, r3\n"
+        "vmov s13, r10\n"
+        "ssat lr, #16, lr\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "add lr, lr, r5\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "vmul.f32 s14, s14, s0\n"
+        "vldr s0, [r0, #60]\n"
+        "ssat r6, #8, lr\n"
+        "vmov lr, s15\n"
+        "strb r6, [r3]\n"
+        "vmul.f32 s15, s13, s0\n"
+        "ssat r12, #16, r12\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "add r12, r12, r5\n"
+        "vmov s13, r8\n"
+        "ssat r6, #8, r12\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "strb r6, [r3, #96]\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "ssat lr, #16, lr\n"
+        "vmov r12, s14\n"
+        "add lr, lr, r5\n"
+        "vmov r11, s15\n"
+        "ssat r6, #8, lr\n"
+        "vmul.f32 s15, s13, s0\n"
+        "strb r6, [r3, #192]\n"
+        "vmov s14, r4\n"
+        "ssat lr, #16, r12\n"
+        "vmov s13, r2\n"
+        "add lr, lr, r5\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "ssat r2, #8, lr\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "ldrh r4, [r0, #66]\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "strb r2, [r3, #288]\n"
+        "vmul.f32 s14, s14, s0\n"
+        "add r1, r1, r4\n"
+        "vmul.f32 s13, s13, s0\n"
+        "ssat lr, #16, r11\n"
+        "vmov r12, s15\n"
+        "add lr, lr, r5\n"
+        "vcvtr.s32.f32 s15, s14\n"
+        "ssat r2, #8, lr\n"
+        "vcvtr.s32.f32 s14, s13\n"
+        "ssat lr, #16, r12\n"
+        "strb r2, [r1]\n"
+        "add lr, lr, r5\n"
+        "vmov r12, s15\n"
+        "ssat r2, #8, lr\n"
+        "vmov lr, s14\n"
+        "ssat r12, #16, r12\n"
+        "strb r2, [r1, #96]\n"
+        "ssat lr, #16, lr\n"
+        "add r12, r12, r5\n"
+        "ssat r2, #8, r12\n"
+        "add lr, lr, r5\n"
+        "ssat r3, #8, lr\n"
+        "strb r2, [r1, #192]\n"
+        "strb r3, [r1, #288]\n"
+        "add r0, r0, #68\n"
+        "ldr r1, [sp, #0]\n"
+        "ldr r2, [sp, #4]\n"
+        "adds r1, r1, r2\n"
+        "bne 1b\n"
+        "4:\n"
+        "add sp, sp, #20\n"
+        "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n"
+        ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
+}
+#pragma GCC diagnostic pop
+#else
+static const uint32_t *digits_conv1x1_4px_k24_to96_4px(
+    const uint32_t *columns, const uint32_t *end, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero)
 {
     const uint32_t floating = stream[1];
-    uint32_t blocks = stream[0];
+    uint32_t blocks = stream[0] + floating;
     stream += 2;
     for (; blocks != 0u; --blocks) {
         int32_t a00 = (int32_t)stream[0];
@@ -3158,190 +4745,39 @@ static const uint32_t *digits_conv1x1_24x96_36px_4px(
         int32_t a12 = (int32_t)stream[1];
         int32_t a13 = (int32_t)stream[1];
         stream += 2;
-        {
-            const uint32_t *const column = columns;
+        for (const uint32_t *column = columns; column != end; column += 8) {
             uint32_t w0, w1, x;
             w0 = stream[0];
             w1 = mc_sxtb16_ror8(w0);
             w0 = mc_sxtb16(w0);
             x = column[0];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
+            a00 = mc_smlad_loop(w0, x, a00);
+            a10 = mc_smlad_loop(w1, x, a10);
             x = column[1];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
+            a01 = mc_smlad_loop(w0, x, a01);
+            a11 = mc_smlad_loop(w1, x, a11);
             x = column[2];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
+            a02 = mc_smlad_loop(w0, x, a02);
+            a12 = mc_smlad_loop(w1, x, a12);
             x = column[3];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
+            a03 = mc_smlad_loop(w0, x, a03);
+            a13 = mc_smlad_loop(w1, x, a13);
             w0 = stream[1];
             w1 = mc_sxtb16_ror8(w0);
             w0 = mc_sxtb16(w0);
             x = column[4];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
+            a00 = mc_smlad_loop(w0, x, a00);
+            a10 = mc_smlad_loop(w1, x, a10);
             x = column[5];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
+            a01 = mc_smlad_loop(w0, x, a01);
+            a11 = mc_smlad_loop(w1, x, a11);
             x = column[6];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
+            a02 = mc_smlad_loop(w0, x, a02);
+            a12 = mc_smlad_loop(w1, x, a12);
             x = column[7];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[2];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[8];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[9];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[10];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[11];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[3];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[12];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[13];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[14];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[15];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[4];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[16];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[17];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[18];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[19];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[5];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[20];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[21];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[22];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[23];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[6];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[24];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[25];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[26];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[27];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[7];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[28];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[29];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[30];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[31];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[8];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[32];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[33];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[34];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[35];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[9];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[36];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[37];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[38];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[39];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[10];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[40];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[41];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[42];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[43];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            w0 = stream[11];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[44];
-            a00 = mc_smlad(w0, x, a00);
-            a10 = mc_smlad(w1, x, a10);
-            x = column[45];
-            a01 = mc_smlad(w0, x, a01);
-            a11 = mc_smlad(w1, x, a11);
-            x = column[46];
-            a02 = mc_smlad(w0, x, a02);
-            a12 = mc_smlad(w1, x, a12);
-            x = column[47];
-            a03 = mc_smlad(w0, x, a03);
-            a13 = mc_smlad(w1, x, a13);
-            stream += 12;
+            a03 = mc_smlad_loop(w0, x, a03);
+            a13 = mc_smlad_loop(w1, x, a13);
+            stream += 2;
         }
         if (blocks > floating) {
             {
@@ -3382,21 +4818,27 @@ static const uint32_t *digits_conv1x1_24x96_36px_4px(
     }
     return stream;
 }
+#endif
 
 /*
- * 1x1 convolution of 36 pixels, 24 to 96 channels.
- * Weights: for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
+ * 1x1 convolution, 4 pixels at a time.
+ * Weights: inputs, groups, in_stride; numbers of blocks; for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
  * Serves:
  *   Conv 'node_Conv_379_quant' 1x24x6x6 -> 1x96x6x6
  */
-void digits_conv1x1_24x96_36px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
-                               int32_t addend, int32_t out_zero)
+void digits_conv1x1_4px_k24_to96(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns,
+                                 const uint32_t *weights, int32_t addend, int32_t out_zero)
 {
-    for (uint32_t pixel = 0; pixel < 36u; pixel += 4u) {
-        digits_conv1x1_24x96_36px_columns4(ifmap, columns);
-        (void)digits_conv1x1_24x96_36px_4px(columns, weights, ofmap, addend, out_zero);
-        ifmap += 96;
-        ofmap += 384;
+    const uint32_t inputs = weights[0];
+    uint32_t groups = weights[1];
+    const uint32_t in_stride = weights[2];
+    weights += 3;
+    const uint32_t steps = (inputs + 3u) / 4u * 2u;
+    for (; groups != 0u; --groups) {
+        digits_conv1x1_4px_k24_to96_columns4(ifmap, inputs, in_stride, columns);
+        (void)digits_conv1x1_4px_k24_to96_4px(columns, columns + 4u * steps, weights, ofmap, addend, out_zero);
+        ifmap += 4u * in_stride;
+        ofmap += 384u;
     }
 }
 
@@ -3501,17 +4943,17 @@ void digits_dwconv3x3s2_6x6x96(const int8_t *ifmap, int8_t *ofmap, uint32_t *pla
     }
 }
 
-/* 3 pixels of 96 bytes, 96 apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
-static void digits_conv1x1_96x40_9px_columns3(const int8_t *bytes, uint32_t *columns)
+/* 3 pixels, a stride apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
+static void digits_conv1x1_3px_k16n_columns3(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
 {
-    for (uint32_t k = 0; k < 96u; k += 4u) {
+    for (uint32_t fours = inputs / 4u; fours != 0u; --fours) {
         const uint32_t b0 = mc_bytes4(bytes);
         columns[0] = mc_sxtb16(b0);
         columns[3] = mc_sxtb16_ror8(b0);
-        const uint32_t b1 = mc_bytes4(bytes + 96);
+        const uint32_t b1 = mc_bytes4(bytes + stride);
         columns[1] = mc_sxtb16(b1);
         columns[4] = mc_sxtb16_ror8(b1);
-        const uint32_t b2 = mc_bytes4(bytes + 192);
+        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
         columns[2] = mc_sxtb16(b2);
         columns[5] = mc_sxtb16_ror8(b2);
         bytes += 4;
@@ -3519,12 +4961,355 @@ static void digits_conv1x1_96x40_9px_columns3(const int8_t *bytes, uint32_t *col
     }
 }
 
-/* All output channels of 3 pixels, 2 at a time; returns the end of the stream. */
-static const uint32_t *digits_conv1x1_96x40_9px_3px(
-    const uint32_t *columns, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero)
+/* All output channels of 3 pixels, 2 at a time, pixels of the output a stride apart; returns the end of the stream. */
+#if MC_SCHEDULED
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverlength-strings"
+__attribute__((naked, noinline, used))
+static const uint32_t *digits_conv1x1_3px_k16n_3px(
+    const uint32_t *columns MC_UNUSED, const uint32_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED, int32_t out_zero MC_UNUSED, uint32_t stride MC_UNUSED)
+{
+    __asm__ volatile(
+        "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
+        "sub sp, sp, #20\n"
+        "str r0, [sp, #12]\n"
+        "str r3, [sp, #8]\n"
+        "sub r1, r1, #96\n"
+        "str r1, [sp, #16]\n"
+        "ldr r12, [r2, #0]\n"
+        "str r12, [sp, #0]\n"
+        "ldr r12, [r2, #4]\n"
+        "str r12, [sp, #4]\n"
+        "add r0, r2, #8\n"
+        "1:\n"
+        "ldr r1, [sp, #12]\n"
+        "ldr r2, [r0, #8]\n"
+        "ldr r11, [r0]\n"
+        "sxtb16 r7, r2\n"
+        "ldr r3, [r1]\n"
+        "sxtb16 r6, r2, ror #8\n"
+        "ldr r8, [r0, #4]\n"
+        "ldr r2, [r1, #4]\n"
+        "smlad lr, r7, r3, r11\n"
+        "smlad r10, r6, r3, r8\n"
+        "ldr r3, [r0, #12]\n"
+        "ldr r4, [r1, #8]\n"
+        "smlad r12, r7, r2, r11\n"
+        "sxtb16 r5, r3\n"
+        "smlad r9, r6, r2, r8\n"
+        "smlad r11, r7, r4, r11\n"
+        "ldr r2, [r1, #12]\n"
+        "sxtb16 r7, r3, ror #8\n"
+        "smlad r8, r6, r4, r8\n"
+        "ldr r3, [r1, #16]\n"
+        "smlad lr, r5, r2, lr\n"
+        "smlad r10, r7, r2, r10\n"
+        "ldr r2, [r0, #16]\n"
+        "ldr r4, [r1, #20]\n"
+        "smlad r12, r5, r3, r12\n"
+        "sxtb16 r6, r2\n"
+        "smlad r9, r7, r3, r9\n"
+        "smlad r11, r5, r4, r11\n"
+        "ldr r3, [r1, #24]\n"
+        "sxtb16 r5, r2, ror #8\n"
+        "smlad r8, r7, r4, r8\n"
+        "ldr r2, [r1, #28]\n"
+        "smlad lr, r6, r3, lr\n"
+        "smlad r10, r5, r3, r10\n"
+        "ldr r3, [r0, #20]\n"
+        "ldr r4, [r1, #32]\n"
+        "smlad r12, r6, r2, r12\n"
+        "sxtb16 r7, r3\n"
+        "smlad r9, r5, r2, r9\n"
+        "smlad r11, r6, r4, r11\n"
+        "ldr r2, [r1, #36]\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad r8, r5, r4, r8\n"
+        "ldr r3, [r1, #40]\n"
+        "smlad lr, r7, r2, lr\n"
+        "smlad r10, r6, r2, r10\n"
+        "ldr r2, [r0, #24]\n"
+        "ldr r4, [r1, #44]\n"
+        "smlad r12, r7, r3, r12\n"
+        "sxtb16 r5, r2\n"
+        "smlad r9, r6, r3, r9\n"
+        "smlad r11, r7, r4, r11\n"
+        "ldr r3, [r1, #48]\n"
+        "sxtb16 r7, r2, ror #8\n"
+        "smlad r8, r6, r4, r8\n"
+        "ldr r2, [r1, #52]\n"
+        "smlad lr, r5, r3, lr\n"
+        "smlad r10, r7, r3, r10\n"
+        "ldr r3, [r0, #28]\n"
+        "ldr r4, [r1, #56]\n"
+        "smlad r12, r5, r2, r12\n"
+        "sxtb16 r6, r3\n"
+        "smlad r9, r7, r2, r9\n"
+        "smlad r11, r5, r4, r11\n"
+        "ldr r2, [r1, #60]\n"
+        "sxtb16 r5, r3, ror #8\n"
+        "smlad r8, r7, r4, r8\n"
+        "ldr r3, [r1, #64]\n"
+        "smlad lr, r6, r2, lr\n"
+        "smlad r10, r5, r2, r10\n"
+        "ldr r2, [r0, #32]\n"
+        "ldr r4, [r1, #68]\n"
+        "smlad r12, r6, r3, r12\n"
+        "sxtb16 r7, r2\n"
+        "smlad r9, r5, r3, r9\n"
+        "smlad r11, r6, r4, r11\n"
+        "ldr r3, [r1, #72]\n"
+        "sxtb16 r6, r2, ror #8\n"
+        "smlad r8, r5, r4, r8\n"
+        "ldr r2, [r1, #76]\n"
+        "smlad lr, r7, r3, lr\n"
+        "smlad r10, r6, r3, r10\n"
+        "ldr r3, [r0, #36]\n"
+        "ldr r4, [r1, #80]\n"
+        "smlad r12, r7, r2, r12\n"
+        "sxtb16 r5, r3\n"
+        "smlad r9, r6, r2, r9\n"
+        "smlad r11, r7, r4, r11\n"
+        "ldr r2, [r1, #84]\n"
+        "sxtb16 r7, r3, ror #8\n"
+        "smlad r8, r6, r4, r8\n"
+        "ldr r3, [r1, #88]\n"
+        "smlad lr, r5, r2, lr\n"
+        "smlad r10, r7, r2, r10\n"
+        "ldr r2, [r1, #92]\n"
+        "smlad r12, r5, r3, r12\n"
+        "smlad r9, r7, r3, r9\n"
+        "smlad r11, r5, r2, r11\n"
+        "smlad r8, r7, r2, r8\n"
+        "2:\n"
+        "ldr r2, [r0, #40]\n"
+        "ldr r3, [r1, #96]\n"
+        "sxtb16 r7, r2\n"
+        "ldr r4, [r1, #100]\n"
+        "sxtb16 r6, r2, ror #8\n"
+        "smlad lr, r7, r3, lr\n"
+        "ldr r2, [r1, #104]\n"
+        "smlad r10, r6, r3, r10\n"
+        "ldr r3, [r0, #44]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #108]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #112]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #116]\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r3, [r0, #48]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #120]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #124]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #128]\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r3, [r0, #52]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #132]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #136]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #140]\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r3, [r0, #56]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #144]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #148]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #152]\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r3, [r0, #60]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #156]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #160]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #164]\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r3, [r0, #64]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #168]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #172]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #176]\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r3, [r0, #68]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #180]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #184]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #188]\n"
+        "smlad r10, r6, r5, r10\n"
+        "add r1, r1, #96\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r3, [sp, #16]\n"
+        "smlad r9, r6, r4, r9\n"
+        "add r0, r0, #32\n"
+        "smlad r11, r7, r2, r11\n"
+        "cmp r1, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "bne 2b\n"
+        "ldr r2, [sp, #0]\n"
+        "subs r2, r2, #1\n"
+        "str r2, [sp, #0]\n"
+        "blt 3f\n"
+        "ldr r1, [sp, #8]\n"
+        "ldr r2, [sp, #56]\n"
+        "ldr r3, [r0, #40]\n"
+        "ldrh r4, [r0, #48]\n"
+        "ldrh r5, [r0, #50]\n"
+        "smmla lr, lr, r3, r2\n"
+        "ldr r6, [r0, #44]\n"
+        "smmla r12, r12, r3, r2\n"
+        "ldr r7, [sp, #64]\n"
+        "smmla r11, r11, r3, r2\n"
+        "add r3, r1, r4\n"
+        "smmla r10, r10, r6, r2\n"
+        "add r1, r1, r5\n"
+        "smmla r9, r9, r6, r2\n"
+        "ssat r4, #8, lr, asr #4\n"
+        "smmla r2, r8, r6, r2\n"
+        "ssat r5, #8, r12, asr #4\n"
+        "add r6, r3, r7\n"
+        "ssat r8, #8, r11, asr #4\n"
+        "add r11, r6, r7\n"
+        "ssat r10, #8, r10, asr #4\n"
+        "strb r4, [r3]\n"
+        "ssat r3, #8, r9, asr #4\n"
+        "strb r5, [r6]\n"
+        "ssat r2, #8, r2, asr #4\n"
+        "strb r8, [r11]\n"
+        "add r4, r1, r7\n"
+        "strb r10, [r1]\n"
+        "add r1, r4, r7\n"
+        "strb r3, [r4]\n"
+        "add r0, r0, #52\n"
+        "strb r2, [r1]\n"
+        "bgt 1b\n"
+        "ldr r1, [sp, #0]\n"
+        "ldr r2, [sp, #4]\n"
+        "adds r1, r1, r2\n"
+        "bne 1b\n"
+        "b 4f\n"
+        "3:\n"
+        "vmov s15, lr\n"
+        "vcvt.f32.s32 s15, s15\n"
+        "vldr s0, [r0, #40]\n"
+        "vmov s14, r12\n"
+        "vmul.f32 s15, s15, s0\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "vmul.f32 s14, s14, s0\n"
+        "vmov s13, r11\n"
+        "vmov lr, s15\n"
+        "ldr r1, [sp, #8]\n"
+        "vcvt.f32.s32 s15, s13\n"
+        "ldr r2, [sp, #64]\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "ldrh r3, [r0, #48]\n"
+        "vmov s13, r10\n"
+        "ldr r4, [sp, #60]\n"
+        "vmul.f32 s15, s15, s0\n"
+        "add r3, r1, r3\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "vmov r12, s14\n"
+        "vldr s0, [r0, #44]\n"
+        "ssat lr, #16, lr\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "add lr, lr, r4\n"
+        "vmul.f32 s14, s13, s0\n"
+        "ssat r5, #8, lr\n"
+        "vmov s13, r9\n"
+        "strb r5, [r3]\n"
+        "vmov lr, s15\n"
+        "add r3, r3, r2\n"
+        "vcvt.f32.s32 s15, s13\n"
+        "ssat r12, #16, r12\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "add r12, r12, r4\n"
+        "vmov s13, r8\n"
+        "ssat r5, #8, r12\n"
+        "vmul.f32 s15, s15, s0\n"
+        "strb r5, [r3]\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "add r3, r3, r2\n"
+        "vmov r12, s14\n"
+        "ssat lr, #16, lr\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "add lr, lr, r4\n"
+        "vmul.f32 s14, s13, s0\n"
+        "ssat r5, #8, lr\n"
+        "ldrh r6, [r0, #50]\n"
+        "ssat lr, #16, r12\n"
+        "vmov r12, s15\n"
+        "add lr, lr, r4\n"
+        "vcvtr.s32.f32 s15, s14\n"
+        "ssat r7, #8, lr\n"
+        "strb r5, [r3]\n"
+        "ssat lr, #16, r12\n"
+        "add r1, r1, r6\n"
+        "add lr, lr, r4\n"
+        "vmov r12, s15\n"
+        "ssat r3, #8, lr\n"
+        "strb r7, [r1]\n"
+        "ssat lr, #16, r12\n"
+        "add r1, r1, r2\n"
+        "strb r3, [r1]\n"
+        "add lr, lr, r4\n"
+        "ssat r3, #8, lr\n"
+        "add r1, r1, r2\n"
+        "strb r3, [r1]\n"
+        "add r0, r0, #52\n"
+        "ldr r1, [sp, #0]\n"
+        "ldr r2, [sp, #4]\n"
+        "adds r1, r1, r2\n"
+        "bne 1b\n"
+        "4:\n"
+        "add sp, sp, #20\n"
+        "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n"
+        ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
+}
+#pragma GCC diagnostic pop
+#else
+static const uint32_t *digits_conv1x1_3px_k16n_3px(
+    const uint32_t *columns, const uint32_t *end, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero, uint32_t stride)
 {
     const uint32_t floating = stream[1];
-    uint32_t blocks = stream[0];
+    uint32_t blocks = stream[0] + floating;
     stream += 2;
     for (; blocks != 0u; --blocks) {
         int32_t a00 = (int32_t)stream[0];
@@ -3534,8 +5319,7 @@ static const uint32_t *digits_conv1x1_96x40_9px_3px(
         int32_t a11 = (int32_t)stream[1];
         int32_t a12 = (int32_t)stream[1];
         stream += 2;
-        const uint32_t *column = columns;
-        for (uint32_t step = 0; step < 48u; step += 8u) {
+        for (const uint32_t *column = columns; column != end; column += 6) {
             uint32_t w0, w1, x;
             w0 = stream[0];
             w1 = mc_sxtb16_ror8(w0);
@@ -3561,145 +5345,79 @@ static const uint32_t *digits_conv1x1_96x40_9px_3px(
             x = column[5];
             a02 = mc_smlad_loop(w0, x, a02);
             a12 = mc_smlad_loop(w1, x, a12);
-            w0 = stream[2];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[6];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[7];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[8];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            w0 = stream[3];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[9];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[10];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[11];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            w0 = stream[4];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[12];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[13];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[14];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            w0 = stream[5];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[15];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[16];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[17];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            w0 = stream[6];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[18];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[19];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[20];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            w0 = stream[7];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[21];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[22];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[23];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            stream += 8;
-            column += 24;
+            stream += 2;
         }
         if (blocks > floating) {
             {
                 const int32_t multiplier = (int32_t)stream[0];
                 int8_t *const y = ofmap + (stream[2] & 0xFFFFu);
                 y[0] = (int8_t)mc_requantize(a00, multiplier, addend, 4);
-                y[40] = (int8_t)mc_requantize(a01, multiplier, addend, 4);
-                y[80] = (int8_t)mc_requantize(a02, multiplier, addend, 4);
+                y[stride] = (int8_t)mc_requantize(a01, multiplier, addend, 4);
+                y[2u * stride] = (int8_t)mc_requantize(a02, multiplier, addend, 4);
             }
             {
                 const int32_t multiplier = (int32_t)stream[1];
                 int8_t *const y = ofmap + (stream[2] >> 16);
                 y[0] = (int8_t)mc_requantize(a10, multiplier, addend, 4);
-                y[40] = (int8_t)mc_requantize(a11, multiplier, addend, 4);
-                y[80] = (int8_t)mc_requantize(a12, multiplier, addend, 4);
+                y[stride] = (int8_t)mc_requantize(a11, multiplier, addend, 4);
+                y[2u * stride] = (int8_t)mc_requantize(a12, multiplier, addend, 4);
             }
         } else {
             {
                 const float multiplier = mc_float_of_bits(stream[0]);
                 int8_t *const y = ofmap + (stream[2] & 0xFFFFu);
                 y[0] = (int8_t)mc_requantize_float(a00, multiplier, out_zero);
-                y[40] = (int8_t)mc_requantize_float(a01, multiplier, out_zero);
-                y[80] = (int8_t)mc_requantize_float(a02, multiplier, out_zero);
+                y[stride] = (int8_t)mc_requantize_float(a01, multiplier, out_zero);
+                y[2u * stride] = (int8_t)mc_requantize_float(a02, multiplier, out_zero);
             }
             {
                 const float multiplier = mc_float_of_bits(stream[1]);
                 int8_t *const y = ofmap + (stream[2] >> 16);
                 y[0] = (int8_t)mc_requantize_float(a10, multiplier, out_zero);
-                y[40] = (int8_t)mc_requantize_float(a11, multiplier, out_zero);
-                y[80] = (int8_t)mc_requantize_float(a12, multiplier, out_zero);
+                y[stride] = (int8_t)mc_requantize_float(a11, multiplier, out_zero);
+                y[2u * stride] = (int8_t)mc_requantize_float(a12, multiplier, out_zero);
             }
         }
         stream += 3;
     }
     return stream;
 }
+#endif
 
 /*
- * 1x1 convolution of 9 pixels, 96 to 40 channels.
- * Weights: for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
+ * 1x1 convolution, 3 pixels at a time.
+ * Weights: inputs, groups, in_stride, out_stride; numbers of blocks; for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
  * Serves:
  *   Conv 'node_Conv_383_quant' 1x96x3x3 -> 1x40x3x3
  */
-void digits_conv1x1_96x40_9px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
-                              int32_t addend, int32_t out_zero)
+void digits_conv1x1_3px_k16n(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
+                             int32_t addend, int32_t out_zero)
 {
-    for (uint32_t pixel = 0; pixel < 9u; pixel += 3u) {
-        digits_conv1x1_96x40_9px_columns3(ifmap, columns);
-        (void)digits_conv1x1_96x40_9px_3px(columns, weights, ofmap, addend, out_zero);
-        ifmap += 288;
-        ofmap += 120;
+    const uint32_t inputs = weights[0];
+    uint32_t groups = weights[1];
+    const uint32_t in_stride = weights[2];
+    const uint32_t out_stride = weights[3];
+    weights += 4;
+    const uint32_t steps = (inputs + 3u) / 4u * 2u;
+    for (; groups != 0u; --groups) {
+        digits_conv1x1_3px_k16n_columns3(ifmap, inputs, in_stride, columns);
+        (void)digits_conv1x1_3px_k16n_3px(columns, columns + 3u * steps, weights, ofmap, addend, out_zero, out_stride);
+        ifmap += 3u * in_stride;
+        ofmap += 3u * out_stride;
     }
 }
 
-/* 3 pixels of 40 bytes, 40 apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
-static void digits_conv1x1_40x120_9px_columns3(const int8_t *bytes, uint32_t *columns)
+/* 3 pixels, a stride apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
+static void digits_conv1x1_3px_k16n8_columns3(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
 {
-    for (uint32_t k = 0; k < 40u; k += 4u) {
+    for (uint32_t fours = inputs / 4u; fours != 0u; --fours) {
         const uint32_t b0 = mc_bytes4(bytes);
         columns[0] = mc_sxtb16(b0);
         columns[3] = mc_sxtb16_ror8(b0);
-        const uint32_t b1 = mc_bytes4(bytes + 40);
+        const uint32_t b1 = mc_bytes4(bytes + stride);
         columns[1] = mc_sxtb16(b1);
         columns[4] = mc_sxtb16_ror8(b1);
-        const uint32_t b2 = mc_bytes4(bytes + 80);
+        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
         columns[2] = mc_sxtb16(b2);
         columns[5] = mc_sxtb16_ror8(b2);
         bytes += 4;
@@ -3707,12 +5425,307 @@ static void digits_conv1x1_40x120_9px_columns3(const int8_t *bytes, uint32_t *co
     }
 }
 
-/* All output channels of 3 pixels, 2 at a time; returns the end of the stream. */
-static const uint32_t *digits_conv1x1_40x120_9px_3px(
-    const uint32_t *columns, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero)
+/* All output channels of 3 pixels, 2 at a time, pixels of the output a stride apart; returns the end of the stream. */
+#if MC_SCHEDULED
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverlength-strings"
+__attribute__((naked, noinline, used))
+static const uint32_t *digits_conv1x1_3px_k16n8_3px(
+    const uint32_t *columns MC_UNUSED, const uint32_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED, int32_t out_zero MC_UNUSED, uint32_t stride MC_UNUSED)
+{
+    __asm__ volatile(
+        "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
+        "sub sp, sp, #20\n"
+        "str r0, [sp, #12]\n"
+        "str r3, [sp, #8]\n"
+        "sub r1, r1, #48\n"
+        "str r1, [sp, #16]\n"
+        "ldr r12, [r2, #0]\n"
+        "str r12, [sp, #0]\n"
+        "ldr r12, [r2, #4]\n"
+        "str r12, [sp, #4]\n"
+        "add r0, r2, #8\n"
+        "1:\n"
+        "ldr r1, [sp, #12]\n"
+        "ldr r2, [r0, #8]\n"
+        "ldr r11, [r0]\n"
+        "sxtb16 r7, r2\n"
+        "ldr r3, [r1]\n"
+        "sxtb16 r6, r2, ror #8\n"
+        "ldr r8, [r0, #4]\n"
+        "ldr r2, [r1, #4]\n"
+        "smlad lr, r7, r3, r11\n"
+        "smlad r10, r6, r3, r8\n"
+        "ldr r3, [r0, #12]\n"
+        "ldr r4, [r1, #8]\n"
+        "smlad r12, r7, r2, r11\n"
+        "sxtb16 r5, r3\n"
+        "smlad r9, r6, r2, r8\n"
+        "smlad r11, r7, r4, r11\n"
+        "ldr r2, [r1, #12]\n"
+        "sxtb16 r7, r3, ror #8\n"
+        "smlad r8, r6, r4, r8\n"
+        "ldr r3, [r1, #16]\n"
+        "smlad lr, r5, r2, lr\n"
+        "smlad r10, r7, r2, r10\n"
+        "ldr r2, [r0, #16]\n"
+        "ldr r4, [r1, #20]\n"
+        "smlad r12, r5, r3, r12\n"
+        "sxtb16 r6, r2\n"
+        "smlad r9, r7, r3, r9\n"
+        "smlad r11, r5, r4, r11\n"
+        "ldr r3, [r1, #24]\n"
+        "sxtb16 r5, r2, ror #8\n"
+        "smlad r8, r7, r4, r8\n"
+        "ldr r2, [r1, #28]\n"
+        "smlad lr, r6, r3, lr\n"
+        "smlad r10, r5, r3, r10\n"
+        "ldr r3, [r0, #20]\n"
+        "ldr r4, [r1, #32]\n"
+        "smlad r12, r6, r2, r12\n"
+        "sxtb16 r7, r3\n"
+        "smlad r9, r5, r2, r9\n"
+        "smlad r11, r6, r4, r11\n"
+        "ldr r2, [r1, #36]\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad r8, r5, r4, r8\n"
+        "ldr r3, [r1, #40]\n"
+        "smlad lr, r7, r2, lr\n"
+        "smlad r10, r6, r2, r10\n"
+        "ldr r2, [r1, #44]\n"
+        "smlad r12, r7, r3, r12\n"
+        "smlad r9, r6, r3, r9\n"
+        "smlad r11, r7, r2, r11\n"
+        "smlad r8, r6, r2, r8\n"
+        "2:\n"
+        "ldr r2, [r0, #24]\n"
+        "ldr r3, [r1, #48]\n"
+        "sxtb16 r7, r2\n"
+        "ldr r4, [r1, #52]\n"
+        "sxtb16 r6, r2, ror #8\n"
+        "smlad lr, r7, r3, lr\n"
+        "ldr r2, [r1, #56]\n"
+        "smlad r10, r6, r3, r10\n"
+        "ldr r3, [r0, #28]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #60]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #64]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #68]\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r3, [r0, #32]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #72]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #76]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #80]\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r3, [r0, #36]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #84]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #88]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #92]\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r3, [r0, #40]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #96]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #100]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #104]\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r3, [r0, #44]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #108]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #112]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #116]\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r3, [r0, #48]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #120]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #124]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #128]\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r3, [r0, #52]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #132]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #136]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #140]\n"
+        "smlad r10, r6, r5, r10\n"
+        "add r1, r1, #96\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r3, [sp, #16]\n"
+        "smlad r9, r6, r4, r9\n"
+        "add r0, r0, #32\n"
+        "smlad r11, r7, r2, r11\n"
+        "cmp r1, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "bne 2b\n"
+        "ldr r2, [sp, #0]\n"
+        "subs r2, r2, #1\n"
+        "str r2, [sp, #0]\n"
+        "blt 3f\n"
+        "ldr r1, [sp, #8]\n"
+        "ldr r2, [sp, #56]\n"
+        "ldr r3, [r0, #24]\n"
+        "ldrh r4, [r0, #32]\n"
+        "ldrh r5, [r0, #34]\n"
+        "smmla lr, lr, r3, r2\n"
+        "ldr r6, [r0, #28]\n"
+        "smmla r12, r12, r3, r2\n"
+        "ldr r7, [sp, #64]\n"
+        "smmla r11, r11, r3, r2\n"
+        "add r3, r1, r4\n"
+        "smmla r10, r10, r6, r2\n"
+        "add r1, r1, r5\n"
+        "smmla r9, r9, r6, r2\n"
+        "ssat r4, #8, lr, asr #4\n"
+        "smmla r2, r8, r6, r2\n"
+        "ssat r5, #8, r12, asr #4\n"
+        "add r6, r3, r7\n"
+        "ssat r8, #8, r11, asr #4\n"
+        "add r11, r6, r7\n"
+        "ssat r10, #8, r10, asr #4\n"
+        "strb r4, [r3]\n"
+        "ssat r3, #8, r9, asr #4\n"
+        "strb r5, [r6]\n"
+        "ssat r2, #8, r2, asr #4\n"
+        "strb r8, [r11]\n"
+        "add r4, r1, r7\n"
+        "strb r10, [r1]\n"
+        "add r1, r4, r7\n"
+        "strb r3, [r4]\n"
+        "add r0, r0, #36\n"
+        "strb r2, [r1]\n"
+        "bgt 1b\n"
+        "ldr r1, [sp, #0]\n"
+        "ldr r2, [sp, #4]\n"
+        "adds r1, r1, r2\n"
+        "bne 1b\n"
+        "b 4f\n"
+        "3:\n"
+        "vmov s15, lr\n"
+        "vcvt.f32.s32 s15, s15\n"
+        "vldr s0, [r0, #24]\n"
+        "vmov s14, r12\n"
+        "vmul.f32 s15, s15, s0\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "vmul.f32 s14, s14, s0\n"
+        "vmov s13, r11\n"
+        "vmov lr, s15\n"
+        "ldr r1, [sp, #8]\n"
+        "vcvt.f32.s32 s15, s13\n"
+        "ldr r2, [sp, #64]\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "ldrh r3, [r0, #32]\n"
+        "vmov s13, r10\n"
+        "ldr r4, [sp, #60]\n"
+        "vmul.f32 s15, s15, s0\n"
+        "add r3, r1, r3\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "vmov r12, s14\n"
+        "vldr s0, [r0, #28]\n"
+        "ssat lr, #16, lr\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "add lr, lr, r4\n"
+        "vmul.f32 s14, s13, s0\n"
+        "ssat r5, #8, lr\n"
+        "vmov s13, r9\n"
+        "strb r5, [r3]\n"
+        "vmov lr, s15\n"
+        "add r3, r3, r2\n"
+        "vcvt.f32.s32 s15, s13\n"
+        "ssat r12, #16, r12\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "add r12, r12, r4\n"
+        "vmov s13, r8\n"
+        "ssat r5, #8, r12\n"
+        "vmul.f32 s15, s15, s0\n"
+        "strb r5, [r3]\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "add r3, r3, r2\n"
+        "vmov r12, s14\n"
+        "ssat lr, #16, lr\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "add lr, lr, r4\n"
+        "vmul.f32 s14, s13, s0\n"
+        "ssat r5, #8, lr\n"
+        "ldrh r6, [r0, #34]\n"
+        "ssat lr, #16, r12\n"
+        "vmov r12, s15\n"
+        "add lr, lr, r4\n"
+        "vcvtr.s32.f32 s15, s14\n"
+        "ssat r7, #8, lr\n"
+        "strb r5, [r3]\n"
+        "ssat lr, #16, r12\n"
+        "add r1, r1, r6\n"
+        "add lr, lr, r4\n"
+        "vmov r12, s15\n"
+        "ssat r3, #8, lr\n"
+        "strb r7, [r1]\n"
+        "ssat lr, #16, r12\n"
+        "add r1, r1, r2\n"
+        "strb r3, [r1]\n"
+        "add lr, lr, r4\n"
+        "ssat r3, #8, lr\n"
+        "add r1, r1, r2\n"
+        "strb r3, [r1]\n"
+        "add r0, r0, #36\n"
+        "ldr r1, [sp, #0]\n"
+        "ldr r2, [sp, #4]\n"
+        "adds r1, r1, r2\n"
+        "bne 1b\n"
+        "4:\n"
+        "add sp, sp, #20\n"
+        "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n"
+        ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
+}
+#pragma GCC diagnostic pop
+#else
+static const uint32_t *digits_conv1x1_3px_k16n8_3px(
+    const uint32_t *columns, const uint32_t *end, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero, uint32_t stride)
 {
     const uint32_t floating = stream[1];
-    uint32_t blocks = stream[0];
+    uint32_t blocks = stream[0] + floating;
     stream += 2;
     for (; blocks != 0u; --blocks) {
         int32_t a00 = (int32_t)stream[0];
@@ -3722,8 +5735,7 @@ static const uint32_t *digits_conv1x1_40x120_9px_3px(
         int32_t a11 = (int32_t)stream[1];
         int32_t a12 = (int32_t)stream[1];
         stream += 2;
-        const uint32_t *column = columns;
-        for (uint32_t step = 0; step < 20u; step += 5u) {
+        for (const uint32_t *column = columns; column != end; column += 6) {
             uint32_t w0, w1, x;
             w0 = stream[0];
             w1 = mc_sxtb16_ror8(w0);
@@ -3749,95 +5761,67 @@ static const uint32_t *digits_conv1x1_40x120_9px_3px(
             x = column[5];
             a02 = mc_smlad_loop(w0, x, a02);
             a12 = mc_smlad_loop(w1, x, a12);
-            w0 = stream[2];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[6];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[7];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[8];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            w0 = stream[3];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[9];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[10];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[11];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            w0 = stream[4];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[12];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[13];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[14];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            stream += 5;
-            column += 15;
+            stream += 2;
         }
         if (blocks > floating) {
             {
                 const int32_t multiplier = (int32_t)stream[0];
                 int8_t *const y = ofmap + (stream[2] & 0xFFFFu);
                 y[0] = (int8_t)mc_requantize(a00, multiplier, addend, 4);
-                y[120] = (int8_t)mc_requantize(a01, multiplier, addend, 4);
-                y[240] = (int8_t)mc_requantize(a02, multiplier, addend, 4);
+                y[stride] = (int8_t)mc_requantize(a01, multiplier, addend, 4);
+                y[2u * stride] = (int8_t)mc_requantize(a02, multiplier, addend, 4);
             }
             {
                 const int32_t multiplier = (int32_t)stream[1];
                 int8_t *const y = ofmap + (stream[2] >> 16);
                 y[0] = (int8_t)mc_requantize(a10, multiplier, addend, 4);
-                y[120] = (int8_t)mc_requantize(a11, multiplier, addend, 4);
-                y[240] = (int8_t)mc_requantize(a12, multiplier, addend, 4);
+                y[stride] = (int8_t)mc_requantize(a11, multiplier, addend, 4);
+                y[2u * stride] = (int8_t)mc_requantize(a12, multiplier, addend, 4);
             }
         } else {
             {
                 const float multiplier = mc_float_of_bits(stream[0]);
                 int8_t *const y = ofmap + (stream[2] & 0xFFFFu);
                 y[0] = (int8_t)mc_requantize_float(a00, multiplier, out_zero);
-                y[120] = (int8_t)mc_requantize_float(a01, multiplier, out_zero);
-                y[240] = (int8_t)mc_requantize_float(a02, multiplier, out_zero);
+                y[stride] = (int8_t)mc_requantize_float(a01, multiplier, out_zero);
+                y[2u * stride] = (int8_t)mc_requantize_float(a02, multiplier, out_zero);
             }
             {
                 const float multiplier = mc_float_of_bits(stream[1]);
                 int8_t *const y = ofmap + (stream[2] >> 16);
                 y[0] = (int8_t)mc_requantize_float(a10, multiplier, out_zero);
-                y[120] = (int8_t)mc_requantize_float(a11, multiplier, out_zero);
-                y[240] = (int8_t)mc_requantize_float(a12, multiplier, out_zero);
+                y[stride] = (int8_t)mc_requantize_float(a11, multiplier, out_zero);
+                y[2u * stride] = (int8_t)mc_requantize_float(a12, multiplier, out_zero);
             }
         }
         stream += 3;
     }
     return stream;
 }
+#endif
 
 /*
- * 1x1 convolution of 9 pixels, 40 to 120 channels.
- * Weights: for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
+ * 1x1 convolution, 3 pixels at a time.
+ * Weights: inputs, groups, in_stride, out_stride; numbers of blocks; for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
  * Serves:
  *   Conv 'node_Conv_385_quant' 1x40x3x3 -> 1x120x3x3
+ *   Conv 'node_Conv_389_quant' 1x120x3x3 -> 1x40x3x3
+ *   Conv 'node_Conv_391_quant' 1x40x3x3 -> 1x96x3x3
  */
-void digits_conv1x1_40x120_9px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
-                               int32_t addend, int32_t out_zero)
+void digits_conv1x1_3px_k16n8(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
+                              int32_t addend, int32_t out_zero)
 {
-    for (uint32_t pixel = 0; pixel < 9u; pixel += 3u) {
-        digits_conv1x1_40x120_9px_columns3(ifmap, columns);
-        (void)digits_conv1x1_40x120_9px_3px(columns, weights, ofmap, addend, out_zero);
-        ifmap += 120;
-        ofmap += 360;
+    const uint32_t inputs = weights[0];
+    uint32_t groups = weights[1];
+    const uint32_t in_stride = weights[2];
+    const uint32_t out_stride = weights[3];
+    weights += 4;
+    const uint32_t steps = (inputs + 3u) / 4u * 2u;
+    for (; groups != 0u; --groups) {
+        digits_conv1x1_3px_k16n8_columns3(ifmap, inputs, in_stride, columns);
+        (void)digits_conv1x1_3px_k16n8_3px(columns, columns + 3u * steps, weights, ofmap, addend, out_zero, out_stride);
+        ifmap += 3u * in_stride;
+        ofmap += 3u * out_stride;
     }
 }
 
@@ -3937,170 +5921,6 @@ void digits_dwconv3x3_3x3x120(const int8_t *ifmap, int8_t *ofmap, uint32_t *plan
     }
 }
 
-/* 3 pixels of 120 bytes, 120 apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
-static void digits_conv1x1_120x40_9px_columns3(const int8_t *bytes, uint32_t *columns)
-{
-    for (uint32_t k = 0; k < 120u; k += 4u) {
-        const uint32_t b0 = mc_bytes4(bytes);
-        columns[0] = mc_sxtb16(b0);
-        columns[3] = mc_sxtb16_ror8(b0);
-        const uint32_t b1 = mc_bytes4(bytes + 120);
-        columns[1] = mc_sxtb16(b1);
-        columns[4] = mc_sxtb16_ror8(b1);
-        const uint32_t b2 = mc_bytes4(bytes + 240);
-        columns[2] = mc_sxtb16(b2);
-        columns[5] = mc_sxtb16_ror8(b2);
-        bytes += 4;
-        columns += 6;
-    }
-}
-
-/* All output channels of 3 pixels, 2 at a time; returns the end of the stream. */
-static const uint32_t *digits_conv1x1_120x40_9px_3px(
-    const uint32_t *columns, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero)
-{
-    const uint32_t floating = stream[1];
-    uint32_t blocks = stream[0];
-    stream += 2;
-    for (; blocks != 0u; --blocks) {
-        int32_t a00 = (int32_t)stream[0];
-        int32_t a01 = (int32_t)stream[0];
-        int32_t a02 = (int32_t)stream[0];
-        int32_t a10 = (int32_t)stream[1];
-        int32_t a11 = (int32_t)stream[1];
-        int32_t a12 = (int32_t)stream[1];
-        stream += 2;
-        const uint32_t *column = columns;
-        for (uint32_t step = 0; step < 60u; step += 6u) {
-            uint32_t w0, w1, x;
-            w0 = stream[0];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[0];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[1];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[2];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            w0 = stream[1];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[3];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[4];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[5];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            w0 = stream[2];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[6];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[7];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[8];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            w0 = stream[3];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[9];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[10];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[11];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            w0 = stream[4];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[12];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[13];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[14];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            w0 = stream[5];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[15];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[16];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[17];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            stream += 6;
-            column += 18;
-        }
-        if (blocks > floating) {
-            {
-                const int32_t multiplier = (int32_t)stream[0];
-                int8_t *const y = ofmap + (stream[2] & 0xFFFFu);
-                y[0] = (int8_t)mc_requantize(a00, multiplier, addend, 4);
-                y[40] = (int8_t)mc_requantize(a01, multiplier, addend, 4);
-                y[80] = (int8_t)mc_requantize(a02, multiplier, addend, 4);
-            }
-            {
-                const int32_t multiplier = (int32_t)stream[1];
-                int8_t *const y = ofmap + (stream[2] >> 16);
-                y[0] = (int8_t)mc_requantize(a10, multiplier, addend, 4);
-                y[40] = (int8_t)mc_requantize(a11, multiplier, addend, 4);
-                y[80] = (int8_t)mc_requantize(a12, multiplier, addend, 4);
-            }
-        } else {
-            {
-                const float multiplier = mc_float_of_bits(stream[0]);
-                int8_t *const y = ofmap + (stream[2] & 0xFFFFu);
-                y[0] = (int8_t)mc_requantize_float(a00, multiplier, out_zero);
-                y[40] = (int8_t)mc_requantize_float(a01, multiplier, out_zero);
-                y[80] = (int8_t)mc_requantize_float(a02, multiplier, out_zero);
-            }
-            {
-                const float multiplier = mc_float_of_bits(stream[1]);
-                int8_t *const y = ofmap + (stream[2] >> 16);
-                y[0] = (int8_t)mc_requantize_float(a10, multiplier, out_zero);
-                y[40] = (int8_t)mc_requantize_float(a11, multiplier, out_zero);
-                y[80] = (int8_t)mc_requantize_float(a12, multiplier, out_zero);
-            }
-        }
-        stream += 3;
-    }
-    return stream;
-}
-
-/*
- * 1x1 convolution of 9 pixels, 120 to 40 channels.
- * Weights: for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
- * Serves:
- *   Conv 'node_Conv_389_quant' 1x120x3x3 -> 1x40x3x3
- */
-void digits_conv1x1_120x40_9px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
-                               int32_t addend, int32_t out_zero)
-{
-    for (uint32_t pixel = 0; pixel < 9u; pixel += 3u) {
-        digits_conv1x1_120x40_9px_columns3(ifmap, columns);
-        (void)digits_conv1x1_120x40_9px_3px(columns, weights, ofmap, addend, out_zero);
-        ifmap += 360;
-        ofmap += 120;
-    }
-}
-
 /*
  * 3x3x40: y = a + b; the output may be a dense operand of its size.
  * Serves:
@@ -4123,158 +5943,6 @@ void digits_add_3x3x40(const int8_t *input_a, const int8_t *input_b, int8_t *out
         y[i + 1] = (int8_t)mc_ssat8(mc_add_scaled_low(mc_add_scaled_low(157231040, 1500994048, w13), 1905223680, x13) >> 23);
         y[i + 2] = (int8_t)mc_ssat8(mc_add_scaled_high(mc_add_scaled_high(157231040, 1500994048, w02), 1905223680, x02) >> 23);
         y[i + 3] = (int8_t)mc_ssat8(mc_add_scaled_high(mc_add_scaled_high(157231040, 1500994048, w13), 1905223680, x13) >> 23);
-    }
-}
-
-/* 3 pixels of 40 bytes, 40 apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
-static void digits_conv1x1_40x96_9px_columns3(const int8_t *bytes, uint32_t *columns)
-{
-    for (uint32_t k = 0; k < 40u; k += 4u) {
-        const uint32_t b0 = mc_bytes4(bytes);
-        columns[0] = mc_sxtb16(b0);
-        columns[3] = mc_sxtb16_ror8(b0);
-        const uint32_t b1 = mc_bytes4(bytes + 40);
-        columns[1] = mc_sxtb16(b1);
-        columns[4] = mc_sxtb16_ror8(b1);
-        const uint32_t b2 = mc_bytes4(bytes + 80);
-        columns[2] = mc_sxtb16(b2);
-        columns[5] = mc_sxtb16_ror8(b2);
-        bytes += 4;
-        columns += 6;
-    }
-}
-
-/* All output channels of 3 pixels, 2 at a time; returns the end of the stream. */
-static const uint32_t *digits_conv1x1_40x96_9px_3px(
-    const uint32_t *columns, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero)
-{
-    const uint32_t floating = stream[1];
-    uint32_t blocks = stream[0];
-    stream += 2;
-    for (; blocks != 0u; --blocks) {
-        int32_t a00 = (int32_t)stream[0];
-        int32_t a01 = (int32_t)stream[0];
-        int32_t a02 = (int32_t)stream[0];
-        int32_t a10 = (int32_t)stream[1];
-        int32_t a11 = (int32_t)stream[1];
-        int32_t a12 = (int32_t)stream[1];
-        stream += 2;
-        const uint32_t *column = columns;
-        for (uint32_t step = 0; step < 20u; step += 5u) {
-            uint32_t w0, w1, x;
-            w0 = stream[0];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[0];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[1];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[2];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            w0 = stream[1];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[3];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[4];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[5];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            w0 = stream[2];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[6];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[7];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[8];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            w0 = stream[3];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[9];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[10];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[11];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            w0 = stream[4];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[12];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[13];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[14];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            stream += 5;
-            column += 15;
-        }
-        if (blocks > floating) {
-            {
-                const int32_t multiplier = (int32_t)stream[0];
-                int8_t *const y = ofmap + (stream[2] & 0xFFFFu);
-                y[0] = (int8_t)mc_requantize(a00, multiplier, addend, 4);
-                y[96] = (int8_t)mc_requantize(a01, multiplier, addend, 4);
-                y[192] = (int8_t)mc_requantize(a02, multiplier, addend, 4);
-            }
-            {
-                const int32_t multiplier = (int32_t)stream[1];
-                int8_t *const y = ofmap + (stream[2] >> 16);
-                y[0] = (int8_t)mc_requantize(a10, multiplier, addend, 4);
-                y[96] = (int8_t)mc_requantize(a11, multiplier, addend, 4);
-                y[192] = (int8_t)mc_requantize(a12, multiplier, addend, 4);
-            }
-        } else {
-            {
-                const float multiplier = mc_float_of_bits(stream[0]);
-                int8_t *const y = ofmap + (stream[2] & 0xFFFFu);
-                y[0] = (int8_t)mc_requantize_float(a00, multiplier, out_zero);
-                y[96] = (int8_t)mc_requantize_float(a01, multiplier, out_zero);
-                y[192] = (int8_t)mc_requantize_float(a02, multiplier, out_zero);
-            }
-            {
-                const float multiplier = mc_float_of_bits(stream[1]);
-                int8_t *const y = ofmap + (stream[2] >> 16);
-                y[0] = (int8_t)mc_requantize_float(a10, multiplier, out_zero);
-                y[96] = (int8_t)mc_requantize_float(a11, multiplier, out_zero);
-                y[192] = (int8_t)mc_requantize_float(a12, multiplier, out_zero);
-            }
-        }
-        stream += 3;
-    }
-    return stream;
-}
-
-/*
- * 1x1 convolution of 9 pixels, 40 to 96 channels.
- * Weights: for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
- * Serves:
- *   Conv 'node_Conv_391_quant' 1x40x3x3 -> 1x96x3x3
- */
-void digits_conv1x1_40x96_9px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
-                              int32_t addend, int32_t out_zero)
-{
-    for (uint32_t pixel = 0; pixel < 9u; pixel += 3u) {
-        digits_conv1x1_40x96_9px_columns3(ifmap, columns);
-        (void)digits_conv1x1_40x96_9px_3px(columns, weights, ofmap, addend, out_zero);
-        ifmap += 120;
-        ofmap += 288;
     }
 }
 
@@ -4325,9 +5993,353 @@ void digits_mean_3x3x96(const int8_t *input, int8_t *output)
     }
 }
 
-/* All output channels of 1 pixel, 4 at a time; returns the end of the stream. */
-static const uint32_t *digits_gemm_96x10_1px(
-    const int8_t *columns, const uint32_t *stream, int8_t *ofmap, int32_t addend)
+/* All output channels of 1 pixel, 6 at a time; returns the end of the stream. */
+#if MC_SCHEDULED
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverlength-strings"
+__attribute__((naked, noinline, used))
+static const uint32_t *digits_gemm_1px_k16n_1px(
+    const int8_t *columns MC_UNUSED, const int8_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED)
+{
+    __asm__ volatile(
+        "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
+        "sub sp, sp, #20\n"
+        "str r0, [sp, #12]\n"
+        "str r3, [sp, #8]\n"
+        "sub r1, r1, #16\n"
+        "str r1, [sp, #16]\n"
+        "ldr r12, [r2, #0]\n"
+        "str r12, [sp, #0]\n"
+        "add r0, r2, #8\n"
+        "1:\n"
+        "ldr r1, [sp, #12]\n"
+        "ldr lr, [r0]\n"
+        "ldr r12, [r0, #4]\n"
+        "ldr r11, [r0, #8]\n"
+        "ldr r10, [r0, #12]\n"
+        "ldr r9, [r0, #16]\n"
+        "ldr r2, [r0, #24]\n"
+        "ldr r3, [r1]\n"
+        "sxtb16 r7, r2\n"
+        "ldr r8, [r0, #20]\n"
+        "sxtb16 r6, r3\n"
+        "ldr r4, [r0, #28]\n"
+        "sxtb16 r5, r2, ror #8\n"
+        "smlad lr, r7, r6, lr\n"
+        "ldr r2, [r0, #32]\n"
+        "smlad r12, r5, r6, r12\n"
+        "sxtb16 r7, r4\n"
+        "ldr r5, [r0, #36]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad r11, r7, r6, r11\n"
+        "sxtb16 r7, r2\n"
+        "smlad r10, r4, r6, r10\n"
+        "sxtb16 r4, r2, ror #8\n"
+        "smlad r9, r7, r6, r9\n"
+        "ldr r2, [r0, #40]\n"
+        "smlad r8, r4, r6, r8\n"
+        "sxtb16 r7, r5\n"
+        "ldr r4, [r0, #44]\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "ldr r3, [r0, #48]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad lr, r7, r6, lr\n"
+        "sxtb16 r7, r2\n"
+        "smlad r12, r5, r6, r12\n"
+        "sxtb16 r5, r2, ror #8\n"
+        "smlad r11, r7, r6, r11\n"
+        "sxtb16 r7, r4\n"
+        "ldr r2, [r0, #52]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad r10, r5, r6, r10\n"
+        "ldr r5, [r1, #4]\n"
+        "smlad r9, r7, r6, r9\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r4, r6, r8\n"
+        "sxtb16 r6, r5\n"
+        "ldr r4, [r0, #56]\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "smlad lr, r7, r6, lr\n"
+        "sxtb16 r7, r2\n"
+        "smlad r12, r3, r6, r12\n"
+        "sxtb16 r3, r2, ror #8\n"
+        "smlad r11, r7, r6, r11\n"
+        "ldr r2, [r0, #60]\n"
+        "smlad r10, r3, r6, r10\n"
+        "sxtb16 r7, r4\n"
+        "ldr r3, [r0, #64]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad r9, r7, r6, r9\n"
+        "sxtb16 r7, r2\n"
+        "smlad r8, r4, r6, r8\n"
+        "sxtb16 r6, r5, ror #8\n"
+        "ldr r4, [r0, #68]\n"
+        "sxtb16 r5, r2, ror #8\n"
+        "smlad lr, r7, r6, lr\n"
+        "sxtb16 r7, r3\n"
+        "ldr r2, [r0, #72]\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "smlad r12, r5, r6, r12\n"
+        "sxtb16 r5, r4\n"
+        "smlad r11, r7, r6, r11\n"
+        "sxtb16 r7, r4, ror #8\n"
+        "smlad r10, r3, r6, r10\n"
+        "ldr r3, [r1, #8]\n"
+        "smlad r9, r5, r6, r9\n"
+        "sxtb16 r5, r2\n"
+        "smlad r8, r7, r6, r8\n"
+        "sxtb16 r7, r3\n"
+        "ldr r4, [r0, #76]\n"
+        "sxtb16 r6, r2, ror #8\n"
+        "smlad lr, r5, r7, lr\n"
+        "ldr r2, [r0, #80]\n"
+        "smlad r12, r6, r7, r12\n"
+        "sxtb16 r6, r4\n"
+        "ldr r5, [r0, #84]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad r11, r6, r7, r11\n"
+        "sxtb16 r6, r2\n"
+        "smlad r10, r4, r7, r10\n"
+        "sxtb16 r4, r2, ror #8\n"
+        "smlad r9, r6, r7, r9\n"
+        "ldr r2, [r0, #88]\n"
+        "smlad r8, r4, r7, r8\n"
+        "sxtb16 r7, r5\n"
+        "ldr r4, [r0, #92]\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "ldr r3, [r0, #96]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad lr, r7, r6, lr\n"
+        "sxtb16 r7, r2\n"
+        "smlad r12, r5, r6, r12\n"
+        "sxtb16 r5, r2, ror #8\n"
+        "smlad r11, r7, r6, r11\n"
+        "sxtb16 r7, r4\n"
+        "ldr r2, [r0, #100]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad r10, r5, r6, r10\n"
+        "ldr r5, [r1, #12]\n"
+        "smlad r9, r7, r6, r9\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r4, r6, r8\n"
+        "sxtb16 r6, r5\n"
+        "ldr r4, [r0, #104]\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "smlad lr, r7, r6, lr\n"
+        "sxtb16 r7, r2\n"
+        "smlad r12, r3, r6, r12\n"
+        "sxtb16 r3, r2, ror #8\n"
+        "smlad r11, r7, r6, r11\n"
+        "ldr r2, [r0, #108]\n"
+        "smlad r10, r3, r6, r10\n"
+        "sxtb16 r7, r4\n"
+        "ldr r3, [r0, #112]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad r9, r7, r6, r9\n"
+        "sxtb16 r7, r2\n"
+        "smlad r8, r4, r6, r8\n"
+        "sxtb16 r6, r5, ror #8\n"
+        "ldr r4, [r0, #116]\n"
+        "sxtb16 r5, r2, ror #8\n"
+        "smlad lr, r7, r6, lr\n"
+        "sxtb16 r7, r3\n"
+        "smlad r12, r5, r6, r12\n"
+        "sxtb16 r5, r3, ror #8\n"
+        "smlad r11, r7, r6, r11\n"
+        "sxtb16 r7, r4\n"
+        "smlad r10, r5, r6, r10\n"
+        "sxtb16 r5, r4, ror #8\n"
+        "smlad r9, r7, r6, r9\n"
+        "smlad r8, r5, r6, r8\n"
+        "2:\n"
+        "ldr r2, [r1, #16]\n"
+        "ldr r3, [r0, #120]\n"
+        "sxtb16 r7, r2\n"
+        "ldr r4, [r0, #124]\n"
+        "sxtb16 r6, r3\n"
+        "ldr r5, [r0, #128]\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "smlad lr, r6, r7, lr\n"
+        "sxtb16 r6, r4\n"
+        "smlad r12, r3, r7, r12\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad r11, r6, r7, r11\n"
+        "ldr r3, [r0, #132]\n"
+        "smlad r10, r4, r7, r10\n"
+        "sxtb16 r6, r5\n"
+        "ldr r4, [r0, #136]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad r9, r6, r7, r9\n"
+        "sxtb16 r6, r2, ror #8\n"
+        "smlad r8, r5, r7, r8\n"
+        "sxtb16 r7, r3\n"
+        "ldr r2, [r0, #140]\n"
+        "sxtb16 r5, r3, ror #8\n"
+        "smlad lr, r7, r6, lr\n"
+        "ldr r3, [r1, #20]\n"
+        "smlad r12, r5, r6, r12\n"
+        "sxtb16 r7, r4\n"
+        "ldr r5, [r0, #144]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad r11, r7, r6, r11\n"
+        "sxtb16 r7, r2\n"
+        "smlad r10, r4, r6, r10\n"
+        "sxtb16 r4, r2, ror #8\n"
+        "smlad r9, r7, r6, r9\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r4, r6, r8\n"
+        "sxtb16 r6, r5\n"
+        "ldr r2, [r0, #148]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad lr, r6, r7, lr\n"
+        "ldr r4, [r0, #152]\n"
+        "smlad r12, r5, r7, r12\n"
+        "sxtb16 r6, r2\n"
+        "ldr r5, [r0, #156]\n"
+        "sxtb16 r2, r2, ror #8\n"
+        "smlad r11, r6, r7, r11\n"
+        "sxtb16 r6, r4\n"
+        "smlad r10, r2, r7, r10\n"
+        "ldr r2, [r0, #160]\n"
+        "smlad r9, r6, r7, r9\n"
+        "sxtb16 r6, r4, ror #8\n"
+        "ldr r4, [r0, #164]\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "smlad r8, r6, r7, r8\n"
+        "sxtb16 r7, r5\n"
+        "ldr r6, [r1, #24]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad lr, r7, r3, lr\n"
+        "sxtb16 r7, r2\n"
+        "smlad r12, r5, r3, r12\n"
+        "sxtb16 r5, r2, ror #8\n"
+        "smlad r11, r7, r3, r11\n"
+        "ldr r2, [r0, #168]\n"
+        "smlad r10, r5, r3, r10\n"
+        "sxtb16 r7, r4\n"
+        "ldr r5, [r0, #172]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad r9, r7, r3, r9\n"
+        "sxtb16 r7, r6\n"
+        "smlad r8, r4, r3, r8\n"
+        "sxtb16 r4, r2\n"
+        "ldr r3, [r0, #176]\n"
+        "sxtb16 r2, r2, ror #8\n"
+        "smlad lr, r4, r7, lr\n"
+        "sxtb16 r4, r5\n"
+        "smlad r12, r2, r7, r12\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad r11, r4, r7, r11\n"
+        "ldr r2, [r0, #180]\n"
+        "smlad r10, r5, r7, r10\n"
+        "sxtb16 r5, r3\n"
+        "ldr r4, [r0, #184]\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "smlad r9, r5, r7, r9\n"
+        "sxtb16 r6, r6, ror #8\n"
+        "smlad r8, r3, r7, r8\n"
+        "sxtb16 r7, r2\n"
+        "ldr r3, [r0, #188]\n"
+        "sxtb16 r5, r2, ror #8\n"
+        "smlad lr, r7, r6, lr\n"
+        "ldr r2, [r1, #28]\n"
+        "smlad r12, r5, r6, r12\n"
+        "sxtb16 r7, r4\n"
+        "ldr r5, [r0, #192]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad r11, r7, r6, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r10, r4, r6, r10\n"
+        "sxtb16 r4, r3, ror #8\n"
+        "smlad r9, r7, r6, r9\n"
+        "sxtb16 r7, r2\n"
+        "smlad r8, r4, r6, r8\n"
+        "sxtb16 r6, r5\n"
+        "ldr r3, [r0, #196]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad lr, r6, r7, lr\n"
+        "ldr r4, [r0, #200]\n"
+        "smlad r12, r5, r7, r12\n"
+        "sxtb16 r6, r3\n"
+        "ldr r5, [r0, #204]\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "smlad r11, r6, r7, r11\n"
+        "sxtb16 r6, r4\n"
+        "smlad r10, r3, r7, r10\n"
+        "ldr r3, [r0, #208]\n"
+        "smlad r9, r6, r7, r9\n"
+        "sxtb16 r6, r4, ror #8\n"
+        "ldr r4, [r0, #212]\n"
+        "add r1, r1, #16\n"
+        "smlad r8, r6, r7, r8\n"
+        "sxtb16 r7, r2, ror #8\n"
+        "ldr r2, [sp, #16]\n"
+        "sxtb16 r6, r5\n"
+        "add r0, r0, #96\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad lr, r6, r7, lr\n"
+        "sxtb16 r6, r3\n"
+        "smlad r12, r5, r7, r12\n"
+        "sxtb16 r5, r3, ror #8\n"
+        "smlad r11, r6, r7, r11\n"
+        "sxtb16 r6, r4\n"
+        "smlad r10, r5, r7, r10\n"
+        "sxtb16 r5, r4, ror #8\n"
+        "smlad r9, r6, r7, r9\n"
+        "cmp r1, r2\n"
+        "smlad r8, r5, r7, r8\n"
+        "bne 2b\n"
+        "ldr r1, [sp, #56]\n"
+        "ldr r2, [r0, #120]\n"
+        "ldr r3, [sp, #8]\n"
+        "ldrh r4, [r0, #144]\n"
+        "smmla lr, lr, r2, r1\n"
+        "ldrh r2, [r0, #146]\n"
+        "ssat r5, #8, lr, asr #4\n"
+        "ldr r6, [r0, #124]\n"
+        "add r4, r3, r4\n"
+        "ldr r7, [r0, #128]\n"
+        "smmla lr, r12, r6, r1\n"
+        "add r2, r3, r2\n"
+        "strb r5, [r4]\n"
+        "ssat r4, #8, lr, asr #4\n"
+        "ldr r5, [r0, #132]\n"
+        "ldrh r6, [r0, #148]\n"
+        "smmla lr, r11, r7, r1\n"
+        "ldrh r7, [r0, #150]\n"
+        "smmla r12, r10, r5, r1\n"
+        "ssat r5, #8, lr, asr #4\n"
+        "strb r4, [r2]\n"
+        "add r2, r3, r6\n"
+        "ldrh r4, [r0, #152]\n"
+        "ssat r6, #8, r12, asr #4\n"
+        "ldr r10, [r0, #136]\n"
+        "add r7, r3, r7\n"
+        "strb r5, [r2]\n"
+        "ldr r2, [r0, #140]\n"
+        "smmla lr, r9, r10, r1\n"
+        "add r4, r3, r4\n"
+        "strb r6, [r7]\n"
+        "ldr r5, [sp]\n"
+        "smmla r1, r8, r2, r1\n"
+        "ssat r2, #8, lr, asr #4\n"
+        "ldrh r6, [r0, #154]\n"
+        "ssat r1, #8, r1, asr #4\n"
+        "subs r5, r5, #1\n"
+        "str r5, [sp]\n"
+        "add r3, r3, r6\n"
+        "strb r2, [r4]\n"
+        "add r0, r0, #156\n"
+        "strb r1, [r3]\n"
+        "bne 1b\n"
+        "add sp, sp, #20\n"
+        "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n"
+        ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
+}
+#pragma GCC diagnostic pop
+#else
+static const uint32_t *digits_gemm_1px_k16n_1px(
+    const int8_t *columns, const int8_t *end, const uint32_t *stream, int8_t *ofmap, int32_t addend)
 {
     uint32_t blocks = stream[0];
     stream += 2;
@@ -4336,11 +6348,12 @@ static const uint32_t *digits_gemm_96x10_1px(
         int32_t a10 = (int32_t)stream[1];
         int32_t a20 = (int32_t)stream[2];
         int32_t a30 = (int32_t)stream[3];
-        stream += 4;
-        const int8_t *column = columns;
-        for (uint32_t step = 0; step < 48u; step += 8u) {
+        int32_t a40 = (int32_t)stream[4];
+        int32_t a50 = (int32_t)stream[5];
+        stream += 6;
+        for (const int8_t *column = columns; column != end; column += 4) {
             uint32_t x0, x1, w0, w1;
-            x0 = mc_bytes4(column + 0);
+            x0 = mc_bytes4(column);
             x1 = mc_sxtb16_ror8(x0);
             x0 = mc_sxtb16(x0);
             w0 = stream[0];
@@ -4356,117 +6369,70 @@ static const uint32_t *digits_gemm_96x10_1px(
             w0 = stream[2];
             w1 = mc_sxtb16_ror8(w0);
             w0 = mc_sxtb16(w0);
-            a00 = mc_smlad_loop(w0, x1, a00);
-            a10 = mc_smlad_loop(w1, x1, a10);
+            a40 = mc_smlad_loop(w0, x0, a40);
+            a50 = mc_smlad_loop(w1, x0, a50);
             w0 = stream[3];
             w1 = mc_sxtb16_ror8(w0);
             w0 = mc_sxtb16(w0);
-            a20 = mc_smlad_loop(w0, x1, a20);
-            a30 = mc_smlad_loop(w1, x1, a30);
-            x0 = mc_bytes4(column + 4);
-            x1 = mc_sxtb16_ror8(x0);
-            x0 = mc_sxtb16(x0);
+            a00 = mc_smlad_loop(w0, x1, a00);
+            a10 = mc_smlad_loop(w1, x1, a10);
             w0 = stream[4];
             w1 = mc_sxtb16_ror8(w0);
             w0 = mc_sxtb16(w0);
-            a00 = mc_smlad_loop(w0, x0, a00);
-            a10 = mc_smlad_loop(w1, x0, a10);
+            a20 = mc_smlad_loop(w0, x1, a20);
+            a30 = mc_smlad_loop(w1, x1, a30);
             w0 = stream[5];
             w1 = mc_sxtb16_ror8(w0);
             w0 = mc_sxtb16(w0);
-            a20 = mc_smlad_loop(w0, x0, a20);
-            a30 = mc_smlad_loop(w1, x0, a30);
-            w0 = stream[6];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            a00 = mc_smlad_loop(w0, x1, a00);
-            a10 = mc_smlad_loop(w1, x1, a10);
-            w0 = stream[7];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            a20 = mc_smlad_loop(w0, x1, a20);
-            a30 = mc_smlad_loop(w1, x1, a30);
-            x0 = mc_bytes4(column + 8);
-            x1 = mc_sxtb16_ror8(x0);
-            x0 = mc_sxtb16(x0);
-            w0 = stream[8];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            a00 = mc_smlad_loop(w0, x0, a00);
-            a10 = mc_smlad_loop(w1, x0, a10);
-            w0 = stream[9];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            a20 = mc_smlad_loop(w0, x0, a20);
-            a30 = mc_smlad_loop(w1, x0, a30);
-            w0 = stream[10];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            a00 = mc_smlad_loop(w0, x1, a00);
-            a10 = mc_smlad_loop(w1, x1, a10);
-            w0 = stream[11];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            a20 = mc_smlad_loop(w0, x1, a20);
-            a30 = mc_smlad_loop(w1, x1, a30);
-            x0 = mc_bytes4(column + 12);
-            x1 = mc_sxtb16_ror8(x0);
-            x0 = mc_sxtb16(x0);
-            w0 = stream[12];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            a00 = mc_smlad_loop(w0, x0, a00);
-            a10 = mc_smlad_loop(w1, x0, a10);
-            w0 = stream[13];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            a20 = mc_smlad_loop(w0, x0, a20);
-            a30 = mc_smlad_loop(w1, x0, a30);
-            w0 = stream[14];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            a00 = mc_smlad_loop(w0, x1, a00);
-            a10 = mc_smlad_loop(w1, x1, a10);
-            w0 = stream[15];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            a20 = mc_smlad_loop(w0, x1, a20);
-            a30 = mc_smlad_loop(w1, x1, a30);
-            stream += 16;
-            column += 16;
+            a40 = mc_smlad_loop(w0, x1, a40);
+            a50 = mc_smlad_loop(w1, x1, a50);
+            stream += 6;
         }
         {
             const int32_t multiplier = (int32_t)stream[0];
-            int8_t *const y = ofmap + (stream[4] & 0xFFFFu);
+            int8_t *const y = ofmap + (stream[6] & 0xFFFFu);
             y[0] = (int8_t)mc_requantize(a00, multiplier, addend, 4);
         }
         {
             const int32_t multiplier = (int32_t)stream[1];
-            int8_t *const y = ofmap + (stream[4] >> 16);
+            int8_t *const y = ofmap + (stream[6] >> 16);
             y[0] = (int8_t)mc_requantize(a10, multiplier, addend, 4);
         }
         {
             const int32_t multiplier = (int32_t)stream[2];
-            int8_t *const y = ofmap + (stream[5] & 0xFFFFu);
+            int8_t *const y = ofmap + (stream[7] & 0xFFFFu);
             y[0] = (int8_t)mc_requantize(a20, multiplier, addend, 4);
         }
         {
             const int32_t multiplier = (int32_t)stream[3];
-            int8_t *const y = ofmap + (stream[5] >> 16);
+            int8_t *const y = ofmap + (stream[7] >> 16);
             y[0] = (int8_t)mc_requantize(a30, multiplier, addend, 4);
         }
-        stream += 6;
+        {
+            const int32_t multiplier = (int32_t)stream[4];
+            int8_t *const y = ofmap + (stream[8] & 0xFFFFu);
+            y[0] = (int8_t)mc_requantize(a40, multiplier, addend, 4);
+        }
+        {
+            const int32_t multiplier = (int32_t)stream[5];
+            int8_t *const y = ofmap + (stream[8] >> 16);
+            y[0] = (int8_t)mc_requantize(a50, multiplier, addend, 4);
+        }
+        stream += 9;
     }
     return stream;
 }
+#endif
 
 /*
- * Fully connected layer, 96 to 10.
- * Weights: for each 4 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
+ * Fully connected layer; its rows, here called pixels, 1 pixel at a time.
+ * Weights: inputs; numbers of blocks; for each 6 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
  * Serves:
  *   Gemm 'node_linear_quant' 1x96 -> 1x10
  */
-void digits_gemm_96x10(const int8_t *ifmap, int8_t *ofmap, const uint32_t *weights, int32_t addend)
+void digits_gemm_1px_k16n(const int8_t *ifmap, int8_t *ofmap, const uint32_t *weights, int32_t addend)
 {
-    (void)digits_gemm_96x10_1px(ifmap, weights, ofmap, addend);
+    const uint32_t inputs = weights[0];
+    weights += 1;
+    (void)digits_gemm_1px_k16n_1px(ifmap, ifmap + inputs, weights, ofmap, addend);
 }

@@ -10,74 +10,62 @@ void digits_conv3x3s2_48x48x1_8ch(const int8_t *ifmap, int8_t *ofmap, uint32_t *
 void digits_dwconv3x3_24x24x8(const int8_t *ifmap, int8_t *ofmap, uint32_t *plane, const uint32_t *weights,
                               int32_t in_zero, int32_t addend);
 
-void digits_conv1x1_8x8_576px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
-                              int32_t addend, int32_t out_zero);
-
-void digits_conv1x1_8x32_576px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
+void digits_conv1x1_4px_k8_to8(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
                                int32_t addend, int32_t out_zero);
+
+void digits_conv1x1_4px_k8_to32(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns,
+                                const uint32_t *weights, int32_t addend, int32_t out_zero);
 
 void digits_dwconv5x5s2_24x24x32(const int8_t *ifmap, int8_t *ofmap, uint32_t *plane, const uint32_t *weights,
                                  int32_t in_zero, int32_t addend, int32_t out_zero);
 
-void digits_conv1x1_32x16_144px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns,
-                                const uint32_t *weights, int32_t addend, int32_t out_zero);
+void digits_conv1x1_4px_k16n(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
+                             int32_t addend, int32_t out_zero);
 
-void digits_conv1x1_16x48_144px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns,
-                                const uint32_t *weights, int32_t addend, int32_t out_zero);
+void digits_conv1x1_4px_k16_to48(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns,
+                                 const uint32_t *weights, int32_t addend, int32_t out_zero);
 
 void digits_dwconv3x3_12x12x48(const int8_t *ifmap, int8_t *ofmap, uint32_t *plane, const uint32_t *weights,
                                int32_t in_zero, int32_t addend);
 
-void digits_conv1x1_48x16_144px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns,
-                                const uint32_t *weights, int32_t addend, int32_t out_zero);
-
 void digits_add_12x12x16(const int8_t *input_a, const int8_t *input_b, int8_t *output);
 
-void digits_conv1x1_16x64_144px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns,
-                                const uint32_t *weights, int32_t addend, int32_t out_zero);
+void digits_conv1x1_4px_k16_to64(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns,
+                                 const uint32_t *weights, int32_t addend, int32_t out_zero);
 
 void digits_dwconv5x5s2_12x12x64(const int8_t *ifmap, int8_t *ofmap, uint32_t *plane, const uint32_t *weights,
                                  int32_t in_zero, int32_t addend, int32_t out_zero);
 
-void digits_conv1x1_64x24_36px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
-                               int32_t addend, int32_t out_zero);
-
-void digits_conv1x1_24x72_36px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
-                               int32_t addend, int32_t out_zero);
+void digits_conv1x1_4px_k24_to72(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns,
+                                 const uint32_t *weights, int32_t addend, int32_t out_zero);
 
 void digits_dwconv5x5_6x6x72(const int8_t *ifmap, int8_t *ofmap, uint32_t *plane, const uint32_t *weights,
                              int32_t in_zero, int32_t addend, int32_t out_zero);
 
-void digits_conv1x1_72x24_36px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
-                               int32_t addend, int32_t out_zero);
+void digits_conv1x1_4px_k16n8(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
+                              int32_t addend, int32_t out_zero);
 
 void digits_add_6x6x24(const int8_t *input_a, const int8_t *input_b, int8_t *output);
 
-void digits_conv1x1_24x96_36px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
-                               int32_t addend, int32_t out_zero);
+void digits_conv1x1_4px_k24_to96(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns,
+                                 const uint32_t *weights, int32_t addend, int32_t out_zero);
 
 void digits_dwconv3x3s2_6x6x96(const int8_t *ifmap, int8_t *ofmap, uint32_t *plane, const uint32_t *weights,
                                int32_t in_zero, int32_t addend, int32_t out_zero);
 
-void digits_conv1x1_96x40_9px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
-                              int32_t addend, int32_t out_zero);
+void digits_conv1x1_3px_k16n(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
+                             int32_t addend, int32_t out_zero);
 
-void digits_conv1x1_40x120_9px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
-                               int32_t addend, int32_t out_zero);
+void digits_conv1x1_3px_k16n8(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
+                              int32_t addend, int32_t out_zero);
 
 void digits_dwconv3x3_3x3x120(const int8_t *ifmap, int8_t *ofmap, uint32_t *plane, const uint32_t *weights,
                               int32_t in_zero, int32_t addend, int32_t out_zero);
 
-void digits_conv1x1_120x40_9px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
-                               int32_t addend, int32_t out_zero);
-
 void digits_add_3x3x40(const int8_t *input_a, const int8_t *input_b, int8_t *output);
-
-void digits_conv1x1_40x96_9px(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
-                              int32_t addend, int32_t out_zero);
 
 void digits_mean_3x3x96(const int8_t *input, int8_t *output);
 
-void digits_gemm_96x10(const int8_t *ifmap, int8_t *ofmap, const uint32_t *weights, int32_t addend);
+void digits_gemm_1px_k16n(const int8_t *ifmap, int8_t *ofmap, const uint32_t *weights, int32_t addend);
 
 #endif /* DIGITS_KERNELS_H */

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Functions of products in scheduled assembly: how they leave the stack, and what they are estimated to cost."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from mcucompiler.machine.blocks.products import ProductForm, product_function
+
+
+def form(*, channels: int = 2, pixels: int = 4, head: int = 8, unroll: int = 8, floating: bool = True) -> ProductForm:
+    """A form as large layers use it."""
+    return ProductForm(
+        channels=channels,
+        pixels=pixels,
+        head=head,
+        unroll=unroll,
+        direct=pixels == 1,
+        integer=True,
+        floating=floating,
+        stride=0 if pixels == 1 else None,
+        shift=4,
+        lo=None,
+        hi=None,
+    )
+
+
+FORMS = [
+    form(),
+    form(pixels=3, head=2),
+    form(channels=4, pixels=2),
+    form(channels=6, pixels=1),
+    form(head=16, unroll=16),
+]
+
+
+@pytest.mark.parametrize("shape", FORMS)
+def test_the_stack_pointer_moves_at_both_ends_only_and_the_bound_is_exact(shape: ProductForm) -> None:
+    done = product_function(shape)
+    moves = [line for line in done.lines if re.match(r"(push|pop|sub sp|add sp|mov sp)", line)]
+    assert [move.split()[0] for move in moves] == ["push", "sub", "add", "pop"]
+    saved = moves[0].count(",") + 1
+    frame = int(moves[1].split("#")[1])
+    assert done.stack_bytes == 4 * saved + frame
+    assert done.stack_bytes % 8 == 0
+    assert moves[2].endswith(f"#{frame}")
+    assert moves[3].replace("pc", "lr").split("{")[1] == moves[0].split("{")[1]
+
+
+@pytest.mark.parametrize("shape", FORMS)
+def test_no_instruction_that_cannot_pair(shape: ProductForm) -> None:
+    assert not any(re.match(r"(ldrd|strd|ldm|stm|vldm)", line) for line in product_function(shape).lines)
+
+
+@pytest.mark.parametrize("inputs", [48, 96, 192, 480])
+def test_estimated_cycles_of_large_sums(inputs: int) -> None:
+    shape = form()
+    blocks = 24
+    effort = product_function(shape).effort(shape, inputs // 2, blocks, 0)
+    assert effort.cycles / (blocks * inputs * shape.channels * shape.pixels) <= 0.70
+    assert effort.instructions / (blocks * inputs * shape.channels * shape.pixels) <= 1.13
