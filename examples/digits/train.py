@@ -9,6 +9,7 @@ minutes on two cores. Needs the `train` extra: pip install -e '.[train]'
 from __future__ import annotations
 
 import argparse
+import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,7 +119,7 @@ def main() -> None:
     """Trains, exports, quantises and checks."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("digits.onnx"))
-    output = parser.parse_args().output
+    output = parser.parse_args().output.resolve()
     torch.manual_seed(1)
     images, labels, test_images, test_labels = data.load()
     model = network()
@@ -127,7 +128,8 @@ def main() -> None:
     with torch.no_grad():
         right = (model(torch.from_numpy(test_images)).argmax(1).numpy() == test_labels).sum()
     print(f"float32: {right} of {len(test_labels)} test images right")
-    with tempfile.TemporaryDirectory() as folder:
+    # The quantiser leaves files of its own in the working folder.
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         exported, prepared = Path(folder, "float.onnx"), Path(folder, "prepared.onnx")
         torch.onnx.export(
             model,

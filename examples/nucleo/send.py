@@ -22,7 +22,7 @@ def main() -> None:
         for image, label in zip(images[:count], labels, strict=False):
             port.write(np.rint((image + 1) * 127.5).astype(np.uint8).tobytes())
             answer = port.readline()
-            if not answer.startswith(b"digit"):  # the greeting, where the board started after the port was opened
+            while answer and not answer.startswith((b"digit ", b"image ")):  # what was said before the first image
                 answer = port.readline()
             print(f"a {label}: {answer.decode().strip() or 'no answer within 10 s'}")
 

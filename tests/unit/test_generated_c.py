@@ -16,13 +16,9 @@ import pytest
 
 from mcucompiler.api import CompileOptions, compile_model
 from tests.support import ROOT
+from tests.support.compilers import ARM, STRICT
 
 DIGITS = ROOT / "examples" / "digits" / "digits.onnx"
-STRICT = tuple(
-    "-std=c11 -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wcast-qual -Wstrict-prototypes "
-    "-Wmissing-prototypes -Wundef -Wdouble-promotion -Wvla -Werror -O2 -c".split()
-)
-ARM = ("arm-none-eabi-gcc", "-mcpu=cortex-m7", "-mthumb", "-mfpu=fpv5-sp-d16", "-mfloat-abi=hard")
 
 
 @pytest.fixture(scope="module")
