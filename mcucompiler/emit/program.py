@@ -17,6 +17,7 @@ from mcucompiler.lower.types import (
     Argument,
     ConstantArg,
     InputArg,
+    Lowered,
     LoweredStep,
     OutputArg,
     ScalarArg,
@@ -206,20 +207,6 @@ def build_program(schedule: Schedule, plan: MemoryPlan, *, name: str, version: s
         )
         for position, step in enumerate(order)
     )
-    onnx_names = {tensor: onnx for onnx, tensor in graph.float_boundary.items()}
-
-    def boundary(tensors: Sequence[str]) -> tuple[Boundary, ...]:
-        return tuple(
-            Boundary(
-                index=index,
-                name=onnx_names.get(tensor, tensor),
-                float_in_onnx=tensor in onnx_names,
-                stored=lowered.stored[tensor],
-                address=symbols.place(lowered.stored[tensor]),
-            )
-            for index, tensor in enumerate(tensors)
-        )
-
     functions = tuple(
         render(kernel, function, [s.title for s in steps if s.step.call.kernel == kernel])
         for kernel, function in names.items()
@@ -237,13 +224,27 @@ def build_program(schedule: Schedule, plan: MemoryPlan, *, name: str, version: s
         macs=sum(step.macs for step in order),
         recomputed_macs=0,
         estimated_cycles=sum(step.call.cycles for step in order),
-        inputs=boundary(graph.inputs),
-        outputs=boundary(graph.outputs),
+        inputs=_boundary(lowered, graph.inputs, symbols),
+        outputs=_boundary(lowered, graph.outputs, symbols),
         buffers=symbols.rows,
         steps=steps,
         functions=functions,
         headers=tuple(sorted({header for kernel in names for header in kernel.includes})),
         arrays=pool.arrays,
+    )
+
+
+def _boundary(lowered: Lowered, tensors: Sequence[str], symbols: _Symbols) -> tuple[Boundary, ...]:
+    onnx_names = {tensor: onnx for onnx, tensor in lowered.graph.float_boundary.items()}
+    return tuple(
+        Boundary(
+            index=index,
+            name=onnx_names.get(tensor, tensor),
+            float_in_onnx=tensor in onnx_names,
+            stored=lowered.stored[tensor],
+            address=symbols.place(lowered.stored[tensor]),
+        )
+        for index, tensor in enumerate(tensors)
     )
 
 
