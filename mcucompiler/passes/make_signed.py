@@ -55,8 +55,8 @@ def make_signed(graph: Graph) -> Graph:
     for node in edit.nodes:
         if node.name in on_bits:
             kept |= _surround(edit, node, kept)
-    names = {name for node in edit.nodes for name in (*node.inputs, *node.outputs) if name and name not in kept}
-    shifted = {name for name in names if _is_unsigned(edit.tensor(name))}
+    names = dict.fromkeys(name for node in edit.nodes for name in (*node.inputs, *node.outputs) if name)
+    shifted = [name for name in names if name not in kept and _is_unsigned(edit.tensor(name))]
     for name in shifted:
         edit.set_tensor(_shifted(edit.tensor(name)))
     for node in edit.nodes:

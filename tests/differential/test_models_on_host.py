@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from mcucompiler.run import make_runner
-from tests.qemu.test_models import QDQ, QOPERATOR, model, stored
 from tests.support.compilers import ARM, STRICT
 from tests.support.programs import assert_equal, compiled, run_program, run_reference
+from tests.support.reference_networks import QDQ, QOPERATOR, model, stored
 
 
 @pytest.mark.parametrize("name", [*QOPERATOR, *QDQ])

@@ -13,25 +13,20 @@ from hypothesis import strategies as st
 from mcucompiler.ir.graph import INTEGER_RANGES, Tensor
 from mcucompiler.ops import Add, Concat, Dequantize, Mul, Quantize, Softmax, Unary
 from tests.support.ops_onnxruntime import (
+    BYTES,
+    CONFIG,
+    MICROSOFT,
     apply,
     assert_equal,
     integers,
     plain,
+    qparams,
     quantized,
     run_node,
     scales,
     seeds,
     zero_points,
 )
-
-MICROSOFT = "com.microsoft"
-BYTES = st.sampled_from(["int8", "uint8"])
-CONFIG = settings(max_examples=150, deadline=None, derandomize=True)
-
-
-def _arrays(t: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    assert t.quant is not None
-    return np.float32(t.quant.s), np.array(t.quant.z, t.dtype)
 
 
 def _every_pair(dtype: str) -> tuple[np.ndarray, np.ndarray]:
@@ -58,7 +53,11 @@ def test_sum_and_product_over_all_pairs(case: Any, kind: Any) -> None:
     dtype, a, b, y = case
     values = _every_pair(dtype)
     expected = run_node(
-        kind[1], [values[0], *_arrays(a), values[1], *_arrays(b), *_arrays(y)], dtype, domain=MICROSOFT, feeds=(0, 3)
+        kind[1],
+        [values[0], *qparams(a), values[1], *qparams(b), *qparams(y)],
+        dtype,
+        domain=MICROSOFT,
+        feeds=(0, 3),
     )
     assert_equal(apply(kind[0], [a, b], y, values), expected)
 
@@ -89,7 +88,11 @@ def test_sum_and_product_with_broadcasting(dtype: str, shapes: Any, data: Any, s
     (shape,) = kind[0].output_shapes([a, b])
     y = quantized("y", shape, dtype, data.draw(scales(-3, 1)), data.draw(zero_points(dtype)))
     expected = run_node(
-        kind[1], [values[0], *_arrays(a), values[1], *_arrays(b), *_arrays(y)], dtype, domain=MICROSOFT, feeds=(0, 3)
+        kind[1],
+        [values[0], *qparams(a), values[1], *qparams(b), *qparams(y)],
+        dtype,
+        domain=MICROSOFT,
+        feeds=(0, 3),
     )
     assert_equal(apply(kind[0], [a, b], y, values), expected)
 
@@ -106,7 +109,7 @@ def test_tables_of_unary_twins(dtype: str, data: Any, kind: Any) -> None:
     x = quantized("x", values.shape, dtype, data.draw(scales(-3, 1)), data.draw(zero_points(dtype)))
     y = quantized("y", values.shape, dtype, data.draw(scales(-3, 1)), data.draw(zero_points(dtype)))
     attributes = {"alpha": params[0]} if params else {}
-    expected = run_node(op_type, [values, *_arrays(x), *_arrays(y)], dtype, domain=MICROSOFT, **attributes)
+    expected = run_node(op_type, [values, *qparams(x), *qparams(y)], dtype, domain=MICROSOFT, **attributes)
     assert_equal(apply(Unary(function=name, params=params), [x], y, [values]), expected)
 
 
@@ -117,8 +120,8 @@ def test_requantization_is_dequantize_then_quantize(source: str, target: str, da
     values = np.arange(lo, hi + 1).astype(source)
     x = quantized("x", values.shape, source, data.draw(scales()), data.draw(zero_points(source)))
     y = quantized("y", values.shape, target, data.draw(scales()), data.draw(zero_points(target)))
-    real = run_node("DequantizeLinear", [values, *_arrays(x)], "float32")
-    expected = run_node("QuantizeLinear", [real, *_arrays(y)], target)
+    real = run_node("DequantizeLinear", [values, *qparams(x)], "float32")
+    expected = run_node("QuantizeLinear", [real, *qparams(y)], target)
     middle = Tensor(name="r", shape=values.shape, dtype="float32")
     assert_equal(apply(Dequantize(), [x], middle, [values]), real)
     assert_equal(apply(Quantize(), [middle], y, [real]), expected)
@@ -133,7 +136,7 @@ def test_quantize_any_float(dtype: str, data: Any, seed: int) -> None:
     y_scale = data.draw(scales())
     x = np.where(np.abs(bits) < 1e8 * y_scale, bits, np.float32(0.0)).astype(np.float32)
     y = quantized("y", x.shape, dtype, y_scale, data.draw(zero_points(dtype)))
-    expected = run_node("QuantizeLinear", [x, *_arrays(y)], dtype)
+    expected = run_node("QuantizeLinear", [x, *qparams(y)], dtype)
     assert_equal(apply(Quantize(), [plain("x", x)], y, [x]), expected)
 
 
@@ -178,12 +181,12 @@ def test_concat(dtype: str, data: Any, seed: int, axis: int, count: int) -> None
             )
         )
         values.append(integers(rng, dtype, shape))
-        flat += [values[-1], *_arrays(tensors[-1])]
+        flat += [values[-1], *qparams(tensors[-1])]
     op = Concat(axis=axis)
     (out,) = op.output_shapes(tensors)
     y = quantized("y", out, dtype, y_scale, y_zero)
     feeds = range(2, 2 + 3 * count, 3)
-    expected = run_node("QLinearConcat", [*_arrays(y), *flat], dtype, domain=MICROSOFT, feeds=feeds, axis=axis)
+    expected = run_node("QLinearConcat", [*qparams(y), *flat], dtype, domain=MICROSOFT, feeds=feeds, axis=axis)
     assert_equal(apply(op, tensors, y, values), expected)
 
 
@@ -205,7 +208,7 @@ def test_softmax(dtype: str, data: Any, seed: int, count: int, output_scale: flo
     values = (lo + rng.integers(0, width, shape) + data.draw(st.integers(0, 256 - width))).astype(dtype)
     x = quantized("x", shape, dtype, data.draw(scales(-4, 1)), data.draw(zero_points(dtype)))
     y = quantized("y", shape, dtype, sy, data.draw(st.one_of(st.just(lo), zero_points(dtype))))
-    expected = run_node("QLinearSoftmax", [values, *_arrays(x), *_arrays(y)], dtype, domain=MICROSOFT, axis=1, opset=13)
+    expected = run_node("QLinearSoftmax", [values, *qparams(x), *qparams(y)], dtype, domain=MICROSOFT, axis=1, opset=13)
     assert_equal(apply(Softmax(axis=1), [x], y, [values]), expected)
 
 
@@ -221,7 +224,7 @@ def test_softmax_near_ties(dtype: str, count: int, x_scale: float, y_scale: floa
     values = values.astype(dtype)
     x = quantized("x", values.shape, dtype, x_scale, lo)
     y = quantized("y", values.shape, dtype, y_scale, lo)
-    expected = run_node("QLinearSoftmax", [values, *_arrays(x), *_arrays(y)], dtype, domain=MICROSOFT, axis=1, opset=13)
+    expected = run_node("QLinearSoftmax", [values, *qparams(x), *qparams(y)], dtype, domain=MICROSOFT, axis=1, opset=13)
     assert_equal(apply(Softmax(axis=1), [x], y, [values]), expected)
 
 
@@ -231,7 +234,7 @@ def test_softmax_along_any_axis(axis: int) -> None:
     values = integers(rng, "int8", (3, 4, 5, 6))
     x, y = quantized("x", values.shape, "int8", 0.05, 3), quantized("y", values.shape, "int8", 1 / 256, -128)
     expected = run_node(
-        "QLinearSoftmax", [values, *_arrays(x), *_arrays(y)], "int8", domain=MICROSOFT, axis=axis, opset=13
+        "QLinearSoftmax", [values, *qparams(x), *qparams(y)], "int8", domain=MICROSOFT, axis=axis, opset=13
     )
     assert_equal(apply(Softmax(axis=axis), [x], y, [values]), expected)
 

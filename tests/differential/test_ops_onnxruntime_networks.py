@@ -12,22 +12,10 @@ from mcucompiler.frontend import import_model
 from mcucompiler.reference import execute
 from tests.support import models_dir
 from tests.support.ops_onnxruntime import assert_equal
-
-NETWORKS = [
-    "mlperf_ad01.qop",
-    "mlperf_kws_dscnn.qop",
-    "mlperf_vww96.qop",
-    "pt_resnet8.qop_s8s8",
-    "pt_resnet8.qop_u8s8_pc",
-    "pt_unet_small.qop_s8s8",
-    "tflm_micro_speech.qop",
-    "tinyengine_vww.qop",
-    "tinytrain_mbv2_w035.qop",
-    "tinytrain_mcunet_5fps.qop",
-]
+from tests.support.reference_networks import QOPERATOR
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", QOPERATOR)
 def test_network(name: str) -> None:
     network, variant = name.split(".")
     folder: Path = models_dir() / network

@@ -13,25 +13,20 @@ from hypothesis import strategies as st
 from mcucompiler.ir.graph import Tensor
 from mcucompiler.ops import AveragePool, MaxPool, Pad, ReduceMean, Resize, Slice, Transpose
 from tests.support.ops_onnxruntime import (
+    BYTES,
+    CONFIG,
+    MICROSOFT,
     apply,
     assert_equal,
     integers,
     plain,
+    qparams,
     quantized,
     run_node,
     scales,
     seeds,
     zero_points,
 )
-
-MICROSOFT = "com.microsoft"
-BYTES = st.sampled_from(["int8", "uint8"])
-CONFIG = settings(max_examples=150, deadline=None, derandomize=True)
-
-
-def _arrays(t: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    assert t.quant is not None
-    return np.float32(t.quant.s), np.array(t.quant.z, t.dtype)
 
 
 @st.composite
@@ -94,7 +89,7 @@ def test_average_pool(g: Any, dtype: str, data: Any, seed: int, count_include_pa
     y = quantized("y", op.output_shapes([x])[0], dtype, y_scale, data.draw(zero_points(dtype)))
     expected = run_node(
         "QLinearAveragePool",
-        [values, *_arrays(x), *_arrays(y)],
+        [values, *qparams(x), *qparams(y)],
         dtype,
         domain=MICROSOFT,
         count_include_pad=int(count_include_pad),
@@ -151,7 +146,11 @@ def test_global_average_pool(dtype: str, data: Any, seed: int, spatial: Any, las
     y = quantized("y", (2, 3, 1, 1), dtype, y_scale, data.draw(zero_points(dtype)))
     feed = np.ascontiguousarray(values.transpose(0, 2, 3, 1)) if last else values
     expected = run_node(
-        "QLinearGlobalAveragePool", [feed, *_arrays(x), *_arrays(y)], dtype, domain=MICROSOFT, channels_last=int(last)
+        "QLinearGlobalAveragePool",
+        [feed, *qparams(x), *qparams(y)],
+        dtype,
+        domain=MICROSOFT,
+        channels_last=int(last),
     )
     assert_equal(apply(ReduceMean(axes=(2, 3)), [x], y, [values]), expected.reshape(2, 3, 1, 1))
 
@@ -240,7 +239,7 @@ def test_resize_linear_rounds_the_real_result(case: Any, dtype: str, data: Any, 
     x = quantized("x", case[0], dtype, 1.0, data.draw(zero_points(dtype)))
     y = x.replace(name="y", shape=op.sizes)
     real = _run_resize(case, values.astype(np.float32) - np.float32(x.quant.z), "linear")
-    expected = run_node("QuantizeLinear", [real, *_arrays(y)], dtype)
+    expected = run_node("QuantizeLinear", [real, *qparams(y)], dtype)
     assert_equal(apply(op, [x], y, [values]), expected)
 
 

@@ -174,4 +174,4 @@ def _own_stack(usage: dict[str, int], name: str, kernels: set[str]) -> int:
         for function, size in usage.items()
         if function.startswith(f"{name}_") and not any(function.startswith(k) for k in kernels if len(k) > len(name))
     ]
-    return max(base.values(), default=0) + max(helpers, default=0)  # none where identical functions were folded
+    return max(base.values()) + max(helpers, default=0)

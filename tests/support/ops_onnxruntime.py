@@ -9,11 +9,16 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+from hypothesis import settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from mcucompiler.ir.graph import INTEGER_RANGES, Array, QuantParams, Tensor
 from mcucompiler.ops.base import Operator
+
+MICROSOFT = "com.microsoft"
+BYTES = st.sampled_from(["int8", "uint8"])
+CONFIG = settings(max_examples=150, deadline=None, derandomize=True)
 
 ELEMENT_TYPES = {
     "int8": TensorProto.INT8,
@@ -23,6 +28,12 @@ ELEMENT_TYPES = {
     "float32": TensorProto.FLOAT,
     "bool": TensorProto.BOOL,
 }
+
+
+def qparams(t: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and zero point of a tensor, as ONNX takes them."""
+    assert t.quant is not None
+    return np.float32(t.quant.s), np.array(t.quant.z, t.dtype)
 
 
 def run_node(
