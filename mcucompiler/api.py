@@ -20,7 +20,7 @@ from mcucompiler.errors import DoesNotFitError, ToolError, UsageError
 from mcucompiler.ir.graph import Graph
 from mcucompiler.lower.types import Cpu, LoweringOptions
 from mcucompiler.memory.peak import describe_peak
-from mcucompiler.pipeline import Hooks, Planned, import_and_rewrite, plan_graph
+from mcucompiler.pipeline import Goal, Hooks, Planned, import_and_rewrite, plan_graph
 
 # A network called like one of these would hide a system header or collide with the runtime's files.
 _RESERVED_NAMES = frozenset(
@@ -167,7 +167,8 @@ def compile_model(
     name = network_name(options.name, model)
     imported, graph = import_and_rewrite(model, batch=options.batch, shapes=options.shapes, io=options.io, hooks=hooks)
     lowering = LoweringOptions(cpu=cpu, exact=options.exact, optimize=options.optimize)
-    planned = plan_graph(imported, graph, lowering, hooks=hooks)
+    goal = Goal(ram_bytes=_ram_bytes(board, options), optimize=options.optimize)
+    planned = plan_graph(imported, graph, lowering, goal, hooks=hooks)
     tree = emit(
         planned.schedule,
         planned.plan,
@@ -215,8 +216,13 @@ def _cpu(wanted: str, board: Board) -> Cpu:
     return known[wanted]
 
 
+def _ram_bytes(board: Board, options: CompileOptions) -> int | None:
+    """What arena and stack may take: the board's, or less where the user says so."""
+    return min((limit for limit in (options.ram_limit, board.ram_bytes) if limit is not None), default=None)
+
+
 def _check_limits(planned: Planned, tree: SourceTree, board: Board, options: CompileOptions) -> None:
-    ram = min((limit for limit in (options.ram_limit, board.ram_bytes) if limit is not None), default=None)
+    ram = _ram_bytes(board, options)
     needed = planned.plan.arena_bytes + stack_bound(planned.schedule)
     if ram is not None and needed > ram:
         raise DoesNotFitError(
@@ -224,7 +230,8 @@ def _check_limits(planned: Planned, tree: SourceTree, board: Board, options: Com
             needed,
             ram,
             peak=describe_peak(planned.schedule, planned.plan),
-            alternative="a smaller input (--shape), a narrower network, or a board with more RAM",
+            alternative="this is the least that any plan reaches; take a smaller input (--shape), a narrower network, "
+            "or a board with more RAM",
         )
     flash = min((limit for limit in (options.flash_limit, board.flash_bytes) if limit is not None), default=None)
     constants = tree.program.weights_bytes + tree.program.const_bytes

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from mcucompiler.frontend import import_model
@@ -14,14 +15,11 @@ from mcucompiler.ir.dump import dump_text
 from mcucompiler.ir.graph import Graph
 from mcucompiler.lower import lower_graph
 from mcucompiler.lower.types import Lowered, LoweringOptions
-from mcucompiler.memory import plan_memory
 from mcucompiler.memory.types import MemoryPlan
-from mcucompiler.memory.verify import verify_memory
 from mcucompiler.ops import Concat
 from mcucompiler.passes import run_passes
-from mcucompiler.schedule import make_schedule, schedule_in_order
 from mcucompiler.schedule.types import Schedule
-from mcucompiler.schedule.verify import verify_schedule
+from mcucompiler.stream.plans import MOST_SLOWDOWN, Frontier, Plan, plan_lowered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +28,13 @@ class Hooks:
 
     Attributes:
         stage: called with the name of each stage before it runs.
+        progress: called with the name of a long stage, what is done and what there is.
         done: called with the name of each stage and its seconds after it.
         dump: called with a file name and the text of an intermediate value.
     """
 
     stage: Callable[[str], None] = field(default=lambda name: None)
+    progress: Callable[[str, int, int], None] = field(default=lambda name, done, total: None)
     done: Callable[[str, float], None] = field(default=lambda name, seconds: None)
     dump: Callable[[str, str], None] | None = None
 
@@ -83,41 +83,68 @@ def import_and_rewrite(
     return imported, graph
 
 
-def plan_graph(imported: Graph, graph: Graph, options: LoweringOptions, *, hooks: Hooks | None = None) -> Planned:
-    """Kernels, order and memory for a rewritten graph; each plan has passed its verifier."""
-    hooks = hooks or Hooks()
-    best = _plan(imported, graph, options, hooks)
-    _dump(hooks, "90-lowered.txt", best.lowered.graph)
-    if any(isinstance(node.op, Concat) for node in graph.nodes):
-        # Slices of a concat save copies but live longer than operands of their own.
-        best = min(best, _plan(imported, graph, options, hooks, share_concats=False), key=_arena_bytes)
-    return best
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """What a plan is to achieve.
+
+    Attributes:
+        ram_bytes: most bytes of arena and stack; None for no limit.
+        optimize: "ram" for the least memory within a quarter more time, otherwise the fastest plan that fits.
+        rows: whether the caller pushes the rows of the only input.
+    """
+
+    ram_bytes: int | None = None
+    optimize: str = "speed"
+    rows: bool = False
 
 
-def _plan(
-    imported: Graph, graph: Graph, options: LoweringOptions, hooks: Hooks, *, share_concats: bool = True
+def plan_graph(
+    imported: Graph, graph: Graph, options: LoweringOptions, goal: Goal | None = None, *, hooks: Hooks | None = None
 ) -> Planned:
-    """The better of the searched order and the graph's own, which is layer by layer."""
-    with _stage(hooks, "kernels"):
-        lowered = lower_graph(graph, options, share_concats=share_concats)
-    with _stage(hooks, "schedule"):
-        schedules = [make_schedule(lowered)]
-        in_order = schedule_in_order(lowered, range(len(lowered.steps)))
-        if in_order.order != schedules[0].order:
-            schedules.append(in_order)
-        for schedule in schedules:
-            verify_schedule(schedule)
+    """Kernels, order and memory for a rewritten graph; each plan has passed its verifier.
+
+    Layers run as streams only where memory asks for it. Where no plan reaches the goal's limit, the
+    smallest one is given, and it is for the caller to refuse it.
+    """
+    hooks, goal = hooks or Hooks(), goal or Goal()
+    layered = plan_layers(graph, options, hooks)
+    best = min(layered, key=lambda plan: plan.memory.arena_bytes)
+    _dump(hooks, "90-lowered.txt", best.lowered.graph)
+    fits = goal.ram_bytes is None or best.ram_bytes <= goal.ram_bytes
+    if goal.rows or goal.optimize == "ram" or not fits:
+        frontier = find_frontier(graph, layered, goal, hooks)
+        with _stage(hooks, "memory"):
+            best = _choose(frontier, goal) or best
+    return Planned(imported=imported, graph=graph, lowered=best.lowered, schedule=best.schedule, plan=best.memory)
+
+
+def plan_layers(graph: Graph, options: LoweringOptions, hooks: Hooks) -> tuple[Plan, ...]:
+    """The network layer by layer: with operands of concats as slices of the results, and without."""
+    concats = any(isinstance(node.op, Concat) for node in graph.nodes)
     plans = []
-    with _stage(hooks, "memory"):
-        for schedule in schedules:
-            plan = plan_memory(schedule)
-            verify_memory(schedule, plan)
-            plans.append(Planned(imported=imported, graph=graph, lowered=lowered, schedule=schedule, plan=plan))
-    return min(plans, key=_arena_bytes)
+    for share in (True, False) if concats else (True,):
+        with _stage(hooks, "kernels"):
+            lowered = lower_graph(graph, options, share_concats=share)
+        with _stage(hooks, "memory"):
+            plans.append(plan_lowered(lowered))
+    return tuple(plans)
 
 
-def _arena_bytes(planned: Planned) -> int:
-    return planned.plan.arena_bytes
+def find_frontier(graph: Graph, layered: tuple[Plan, ...], goal: Goal, hooks: Hooks) -> Frontier:
+    """The plans among which the goal chooses."""
+    with _stage(hooks, "streams"):
+        return Frontier(layered, graph.inputs[0] if goal.rows else None, partial(hooks.progress, "streams"))
+
+
+def _choose(frontier: Frontier, goal: Goal) -> Plan | None:
+    """The plan that the goal asks for; the smallest where none fits."""
+    chosen = None
+    if goal.optimize == "ram":
+        fastest = frontier.fastest(None)
+        chosen = frontier.smallest(fastest.cycles * MOST_SLOWDOWN if fastest else None)
+    if chosen is None or (goal.ram_bytes is not None and chosen.ram_bytes > goal.ram_bytes):
+        chosen = frontier.fastest(goal.ram_bytes) or frontier.smallest()
+    return chosen
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mcucompiler.boards import CONTENTS, OPTIONAL_CONTENTS, Board
+from mcucompiler.build.frames import pushed_bytes
 from mcucompiler.build.harness import HOOK_FUNCTION
 from mcucompiler.build.program import Flavor, Program, build_program, is_weights
 from mcucompiler.build.size import Sizes, read_sections, total
@@ -102,7 +103,7 @@ def _stack(manifest: Manifest, board: Board, program: Program) -> StackBound | N
     if board.is_host or not program.toolchain.call_graph:
         return None
     graphs = [path.with_suffix(".ci") for path in program.objects]
-    bound = stack_bound(graphs, f"{manifest.name}_run", without=(HOOK_FUNCTION,))
+    bound = stack_bound(graphs, f"{manifest.name}_run", without=(HOOK_FUNCTION,), pushed=pushed_bytes(program.objects))
     declared = manifest.memory.stack_bytes
     if bound.bytes > declared:
         chain = " -> ".join(f"{name} ({size})" for name, size in bound.chain)

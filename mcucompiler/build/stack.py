@@ -8,7 +8,7 @@ calls. Functions of the same name in different files are told apart by their tit
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,19 +40,27 @@ class StackBound:
     external: tuple[str, ...]
 
 
-def stack_bound(files: Iterable[Path], root: str, *, without: Collection[str] = ()) -> StackBound:
+def stack_bound(
+    files: Iterable[Path], root: str, *, without: Collection[str] = (), pushed: Mapping[str, int] | None = None
+) -> StackBound:
     """The worst stack of ``root`` and all it calls.
 
     Args:
         files: the ``.ci`` files of all sources of the network.
         root: a function's name in C.
         without: functions whose own stack and calls do not count: not the network's.
+        pushed: for the functions of these sources, bytes by which their code moves the stack pointer down: see
+            ``frames.pushed_bytes``. It counts where GCC states no frame, as it does for naked functions.
 
     Raises:
         ToolError: the graph has a cycle, an indirect call, a function with a frame of unknown
             size, or no such root: no bound can be given.
     """
     graph, frames = _read(files)
+    for title in graph:
+        size = (pushed or {}).get(_function(title))
+        if size is not None and frames.get(title, (0, ""))[0] == 0:
+            frames[title] = (size, "static")
     graph.remove_nodes_from([title for title in graph if _function(title) in without])
     starts = [title for title in frames if _function(title) == root]
     if len(starts) != 1:

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from mcucompiler.commands.options import add_directory, seconds
 from mcucompiler.commands.session import Session
+from mcucompiler.errors import UsageError
 
 HELP = "build the firmware and write it to a board"
 _RUNNERS = ("pyocd", "openocd", "st-flash", "dfu-util")
@@ -24,8 +26,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocol",
         choices=("serial", "mlperf"),
-        default="serial",
-        help="what the firmware speaks (default %(default)s)",
+        default="",
+        help="what the firmware speaks (default: serial)",
+    )
+    parser.add_argument(
+        "--app", metavar="APP.c", type=Path, help="your own program around the network: a C file that defines mc_main"
     )
     parser.add_argument(
         "--timeout",
@@ -44,11 +49,14 @@ def run(args: argparse.Namespace, session: Session) -> int:
     from mcucompiler.flash.flashing import prepare
     from mcucompiler.flash.runners import require_installed
 
+    if args.app and args.protocol:
+        raise UsageError("--app takes the place of --protocol; give one of them")
+    protocol = args.protocol or ("" if args.app else "serial")
     board = load_board(args.board)
     plan_flash(board, args.directory, args.runner)  # refuse what cannot be before the long work
     with session.progress() as progress:
         progress("building", 0, 0)
-        firmware = build_firmware(args.directory, board, protocol=args.protocol).program.path.resolve()
+        firmware = build_firmware(args.directory, board, protocol=protocol, application=args.app).program.path.resolve()
         plan = plan_flash(board, firmware, args.runner)
         if args.dry_run:
             prepare(plan, firmware)
@@ -68,13 +76,14 @@ def run(args: argparse.Namespace, session: Session) -> int:
     if args.dry_run:
         session.show([plan.text])
         return 0
-    port = "serial:/dev/ttyACM0"
-    session.show(
-        [
-            f"{board.name} is flashed with {firmware}",
-            f"next: mcucompiler validate {args.directory} --model MODEL.onnx --on {port}"
-            if args.protocol == "serial"
-            else "next: connect MLPerf Tiny's runner to the board's serial port",
-        ]
-    )
+    session.show([f"{board.name} is flashed with {firmware}", _next_step(args.directory, protocol)])
     return 0
+
+
+def _next_step(directory: Path, protocol: str) -> str:
+    """What to do with firmware that speaks a protocol; "" for the user's own program."""
+    return {
+        "serial": f"next: mcucompiler validate {directory} --model MODEL.onnx --on serial:/dev/ttyACM0",
+        "mlperf": "next: connect MLPerf Tiny's runner to the board's serial port",
+        "": "your program runs",
+    }[protocol]

@@ -10,11 +10,12 @@ from types import MappingProxyType
 
 from mcucompiler.emit.environment import environment
 from mcucompiler.emit.manifest import manifest
-from mcucompiler.emit.program import Program, build_program, stack_bound
+from mcucompiler.emit.program import Program, build_program
 from mcucompiler.lower.types import Cpu
 from mcucompiler.memory.types import MemoryPlan
 from mcucompiler.resources import runtime_dir
 from mcucompiler.schedule.types import Schedule
+from mcucompiler.stream.plans import stack_bound
 
 __all__ = ["CFLAGS", "SourceTree", "emit", "stack_bound"]
 

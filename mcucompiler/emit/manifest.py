@@ -64,7 +64,7 @@ def manifest(
                     source
                     for step in lowered.steps
                     if step.call.float_arithmetic
-                    for source in step.node.sources or (step.node.name,)
+                    for source in step.sources or (step.node.name,)
                 }
             ),
         },
@@ -95,9 +95,9 @@ def _step(printed: ProgramStep, lowered: Lowered, offsets: dict[str, int]) -> di
     step, call = printed.step, printed.step.call
     return {
         "index": printed.index,
-        "kind": step.node.op.kind,
+        "kind": step.kind,
         "node": step.node.name,
-        "onnx_nodes": list(step.node.sources),
+        "onnx_nodes": list(step.sources),
         "kernel": printed.function,
         "variant": call.variant,
         "reason": call.reason,

@@ -8,28 +8,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mcucompiler.emit.arena import ArenaRow, Symbols
+from mcucompiler.emit.calls import describe, layer_call
 from mcucompiler.emit.constants import ConstantPool, PrintedArray, constant_bytes
-from mcucompiler.emit.environment import c_float, c_int, c_size
 from mcucompiler.emit.kernels import Function, function_names, render
+from mcucompiler.emit.streams import PrintedStream, border_arrays, print_stream
 from mcucompiler.ir.graph import Graph, Node, Tensor
 from mcucompiler.lower.layout import row_major
-from mcucompiler.lower.types import (
-    Argument,
-    ConstantArg,
-    InputArg,
-    Lowered,
-    LoweredStep,
-    OutputArg,
-    ScalarArg,
-    ScratchArg,
-    Stored,
-    item_bytes,
-)
+from mcucompiler.lower.types import ConstantArray, Kernel, KernelCall, Lowered, LoweredStep, Stored
 from mcucompiler.memory.types import MemoryPlan
 from mcucompiler.schedule.types import Schedule
+from mcucompiler.stream.plans import stack_bound
+from mcucompiler.stream.types import StreamCall, kernel_call_of
 
 _ARENA_ALIGN = 32
-_RUN_STACK_BYTES = 64  # the run function's own frame: saved registers and outgoing arguments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -110,26 +102,19 @@ class Boundary:
         return text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArenaRow:
-    """A line of the arena map."""
-
-    symbol: str
-    offset: int
-    size_bytes: int
-    first: int
-    last: int
-    holds: str
-
-    @property
-    def interval(self) -> str:
-        """The steps between which it is live."""
-        return f"[{self.first}, {self.last}]"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ProgramStep:
-    """A step as it is printed."""
+    """A step as it is printed.
+
+    Attributes:
+        index: its number.
+        step: what it does.
+        function: C function that it calls.
+        title: one line for its comment.
+        call: the C statement.
+        live_bytes: bytes of the arena in use while it runs.
+        stream: the function itself, where it is a stream.
+    """
 
     index: int
     step: LoweredStep
@@ -137,6 +122,7 @@ class ProgramStep:
     title: str
     call: str
     live_bytes: int
+    stream: PrintedStream | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -192,25 +178,17 @@ def build_program(schedule: Schedule, plan: MemoryPlan, *, name: str, version: s
     lowered = schedule.lowered
     graph = lowered.graph
     order = [lowered.steps[index] for index in schedule.order]
-    names = function_names((step.call.kernel for step in order), name)
+    served = _served(graph, order)
+    names = function_names(served, name)
     pool = ConstantPool(name)
-    symbols = _Symbols(schedule, plan)
+    symbols = Symbols(schedule, plan)
+    printer = _StepPrinter(name, lowered, symbols, names, pool, border_arrays(order))
     live = _live_bytes(schedule, plan)
-    steps = tuple(
-        ProgramStep(
-            index=position,
-            step=step,
-            function=names[step.call.kernel],
-            title=describe(graph, step.node),
-            call=_call(step, position, names[step.call.kernel], lowered.stored, symbols, pool),
-            live_bytes=live[position],
-        )
-        for position, step in enumerate(order)
-    )
-    functions = tuple(
-        render(kernel, function, [s.title for s in steps if s.step.call.kernel == kernel])
-        for kernel, function in names.items()
-    )
+    steps = tuple(printer.print(step, position, live[position]) for position, step in enumerate(order))
+    functions = tuple(render(kernel, function, served[kernel]) for kernel, function in names.items())
+    headers = {header for kernel in names for header in kernel.includes}
+    if any(step.stream for step in steps):
+        headers.add("mc_stream.h")
     return Program(
         name=name,
         title=graph.name,
@@ -222,19 +200,77 @@ def build_program(schedule: Schedule, plan: MemoryPlan, *, name: str, version: s
         lower_bound_bytes=plan.lower_bound_bytes,
         stack_bytes=stack_bound(schedule),
         macs=sum(step.macs for step in order),
-        recomputed_macs=0,
+        recomputed_macs=sum(step.call.recomputed_macs for step in order if isinstance(step.call, StreamCall)),
         estimated_cycles=sum(step.call.cycles for step in order),
         inputs=_boundary(lowered, graph.inputs, symbols),
         outputs=_boundary(lowered, graph.outputs, symbols),
         buffers=symbols.rows,
         steps=steps,
         functions=functions,
-        headers=tuple(sorted({header for kernel in names for header in kernel.includes})),
+        headers=tuple(sorted(headers)),
         arrays=pool.arrays,
     )
 
 
-def _boundary(lowered: Lowered, tensors: Sequence[str], symbols: _Symbols) -> tuple[Boundary, ...]:
+def _served(graph: Graph, steps: Sequence[LoweredStep]) -> dict[Kernel, list[str]]:
+    """The kernels in the order of their first use, each with a line for every node that it serves."""
+    served: dict[Kernel, list[str]] = {}
+    for step in steps:
+        for node, call in kernels_of(step):
+            lines, line = served.setdefault(call.kernel, []), describe(graph, node)
+            if line not in lines:
+                lines.append(line)
+    return served
+
+
+def kernels_of(step: LoweredStep) -> tuple[tuple[Node, KernelCall], ...]:
+    """The kernel calls of a step, each with its node."""
+    if isinstance(step.call, StreamCall):
+        return tuple(kernel for band in step.call.bands for kernel in band.kernels)
+    return ((step.node, kernel_call_of(step.call)),)
+
+
+class _StepPrinter:
+    """Prints steps; collects their constants."""
+
+    def __init__(
+        self,
+        name: str,
+        lowered: Lowered,
+        symbols: Symbols,
+        names: Mapping[Kernel, str],
+        pool: ConstantPool,
+        borders: Mapping[int, ConstantArray],
+    ) -> None:
+        self.name, self.lowered, self.symbols = name, lowered, symbols
+        self.names, self.pool, self.borders = names, pool, borders
+
+    def print(self, step: LoweredStep, position: int, live_bytes: int) -> ProgramStep:
+        """A step at its position in the program."""
+        graph = self.lowered.graph
+        if isinstance(step.call, StreamCall):
+            function = f"{self.name}_stream_{position}"
+            stream = print_stream(
+                step.call, position, function, self.names, self.lowered, self.symbols, self.pool, self.borders
+            )
+            title = f"{len(step.nodes)} layers row by row, from {describe(graph, step.nodes[0])}"
+            call = f"{function}(base);"
+        else:
+            kernel = kernel_call_of(step.call)
+            function, title, stream = self.names[kernel.kernel], describe(graph, step.node), None
+            call = layer_call(step, kernel, position, function, self.lowered, self.symbols, self.pool)
+        return ProgramStep(
+            index=position,
+            step=step,
+            function=function,
+            title=title,
+            call=call,
+            live_bytes=live_bytes,
+            stream=stream,
+        )
+
+
+def _boundary(lowered: Lowered, tensors: Sequence[str], symbols: Symbols) -> tuple[Boundary, ...]:
     onnx_names = {tensor: onnx for onnx, tensor in lowered.graph.float_boundary.items()}
     return tuple(
         Boundary(
@@ -246,103 +282,6 @@ def _boundary(lowered: Lowered, tensors: Sequence[str], symbols: _Symbols) -> tu
         )
         for index, tensor in enumerate(tensors)
     )
-
-
-def stack_bound(schedule: Schedule) -> int:
-    """Upper bound, in bytes, on the stack of the network's own functions."""
-    return _RUN_STACK_BYTES + max((step.call.stack_bytes for step in schedule.lowered.steps), default=0)
-
-
-def describe(graph: Graph, node: Node) -> str:
-    """A node in one line: operator, ONNX nodes, shapes."""
-    shapes = [
-        "x".join(map(str, graph.tensors[name].shape)) or "scalar"
-        for name in (*node.inputs, *node.outputs)
-        if name and not graph.tensors[name].is_constant
-    ]
-    inputs, outputs = shapes[: len(shapes) - len(node.outputs)], shapes[len(shapes) - len(node.outputs) :]
-    sources = ", ".join(repr(source) for source in node.sources) or repr(node.name)
-    return f"{node.op.kind} {sources} {' + '.join(inputs)} -> {' + '.join(outputs)}"
-
-
-class _Symbols:
-    """Names of buffers and scratch in the arena map."""
-
-    def __init__(self, schedule: Schedule, plan: MemoryPlan) -> None:
-        holds: dict[str, list[str]] = {}
-        for tensor, stored in schedule.lowered.stored.items():
-            holds.setdefault(stored.place.buffer, []).append(tensor)
-        blocks = {block.name: block for block in plan.problem.blocks}
-        offsets = dict(plan.offsets)
-        self.names: dict[str, str] = {}
-        rows = []
-        for name, offset in offsets.items():
-            block = blocks[name]
-            scratch = name.startswith("scratch@")
-            symbol = f"SCRATCH_{name.removeprefix('scratch@')}" if scratch else f"BUFFER_{len(self.names)}"
-            self.names[name] = symbol
-            rows.append(
-                ArenaRow(
-                    symbol=symbol,
-                    offset=offset,
-                    size_bytes=block.size_bytes,
-                    first=block.first,
-                    last=block.last,
-                    holds="scratch" if scratch else ", ".join(map(repr, holds.get(name, [name]))),
-                )
-            )
-        self.rows = tuple(sorted(rows, key=lambda row: (row.offset, row.first, row.symbol)))
-
-    def place(self, stored: Stored) -> str:
-        """C expression of the byte offset of an activation."""
-        offset = stored.place.offset * item_bytes(stored.tensor)
-        symbol = self.names[stored.place.buffer]
-        return f"{symbol} + {offset}" if offset else symbol
-
-    def scratch(self, position: int) -> str:
-        """C expression of the byte offset of a step's scratch."""
-        return self.names[f"scratch@{position}"]
-
-
-def _call(
-    step: LoweredStep, position: int, function: str, stored: Mapping[str, Stored], symbols: _Symbols, pool: ConstantPool
-) -> str:
-    texts = []
-    for param, argument in zip(step.call.kernel.params, step.call.arguments, strict=True):
-        texts.append(_argument(step, position, param.ctype, argument, stored, symbols, pool))
-    lines, line = [], f"{function}("
-    for index, text in enumerate(texts):
-        piece = text + (", " if index + 1 < len(texts) else ");")
-        if len(line) + len(piece.rstrip()) > 106 and not line.endswith("("):
-            lines.append(line.rstrip())
-            line = " " * (len(function) + 1)
-        line += piece
-    return "\n".join([*lines, line if texts else f"{function}();"])
-
-
-def _argument(
-    step: LoweredStep,
-    position: int,
-    ctype: str,
-    argument: Argument,
-    stored: Mapping[str, Stored],
-    symbols: _Symbols,
-    pool: ConstantPool,
-) -> str:
-    match argument:
-        case InputArg(index=index):
-            return f"AT({ctype.strip()}, {symbols.place(stored[step.reads[index]])})"
-        case OutputArg(index=index):
-            return f"AT({ctype.strip()}, {symbols.place(stored[step.writes[index]])})"
-        case ScratchArg():
-            return f"AT({ctype.strip()}, {symbols.scratch(position)})"
-        case ConstantArg(array=array):
-            return pool.add(array, position, f"{step.node.op.kind} {', '.join(map(repr, step.node.sources))}")
-        case ScalarArg(ctype="float", value=value):
-            return c_float(value)
-        case ScalarArg(ctype=scalar, value=value):
-            return c_size(int(value)) if scalar.startswith("uint") else c_int(int(value))
-    raise TypeError(f"no such argument: {argument!r}")
 
 
 def _live_bytes(schedule: Schedule, plan: MemoryPlan) -> list[int]:

@@ -51,8 +51,8 @@ _FAILURES = (
     _failure(
         r"No DFU capable USB device",
         "no boot loader answers on USB",
-        "bring the board into its boot loader: OpenMV cameras by connecting BOOT0 and RST (or 3.3V) as its page shows "
-        "while it is plugged in, others with BOOT0 high at reset; use a cable that carries data",
+        "bring the board into its boot loader: the pin BOOT (BOOT0) must be high when it gets power, so connect it to "
+        "3.3 V (on OpenMV cameras BOOT to RST does the same) and plug the board in; use a cable that carries data",
     ),
     _failure(
         r"No (available |connected )?debug probes|Couldn't find any ST-?Link|unable to find a matching CMSIS-DAP"

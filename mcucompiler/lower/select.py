@@ -52,7 +52,7 @@ def _first_accepted(
             continue
         reads = {i: name for i, name in enumerate(node.inputs) if name and not graph.tensors[name].is_constant}
         step = LoweredStep(
-            node=node,
+            nodes=(node,),
             call=variant.lower(context),
             reads=reads,
             writes=node.outputs,

@@ -62,6 +62,8 @@ class Place:
         rows: number of rows.
         row: elements in a row.
         stride: elements from the start of a row to that of the next; equal to ``row`` when dense.
+        row_pointers: whether a kernel is given an array of pointers to the image rows, which lie anywhere (bands of
+            streams), instead of one pointer; the rest describes one image row.
     """
 
     buffer: str
@@ -69,6 +71,7 @@ class Place:
     rows: int
     row: int
     stride: int
+    row_pointers: bool = False
 
     @property
     def dense(self) -> bool:
@@ -213,12 +216,10 @@ class Exactness:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class KernelCall:
-    """What a variant returns for a node: the function, its arguments and its needs.
+class Call:
+    """What a step of the program needs, whatever it does.
 
     Attributes:
-        kernel: the C function.
-        arguments: one for each of ``kernel.params``.
         variant: name of the variant.
         reason: why it was chosen, for the report.
         overlaps: which outputs may lie over which inputs.
@@ -231,8 +232,6 @@ class KernelCall:
         float_arithmetic: whether it computes in float32 what could not be fused to integers.
     """
 
-    kernel: Kernel
-    arguments: tuple[Argument, ...]
     variant: str
     reason: str = ""
     overlaps: tuple[Overlap, ...] = ()
@@ -243,6 +242,19 @@ class KernelCall:
     cycles: int = 0
     exactness: Exactness = Exactness()
     float_arithmetic: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class KernelCall(Call):
+    """What a variant returns for a node: the function, its arguments and its needs.
+
+    Attributes:
+        kernel: the C function.
+        arguments: one for each of ``kernel.params``.
+    """
+
+    kernel: Kernel
+    arguments: tuple[Argument, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -298,23 +310,44 @@ class Variant(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LoweredStep:
-    """One call of the program.
+    """One step of the program: a layer, or layers that run together.
 
     Attributes:
-        node: the node it computes.
-        call: the kernel and its arguments.
+        nodes: what it computes, in graph order.
+        call: the kernel and its arguments, or how the layers run together.
         reads: names of the activations it reads, by input index.
         writes: names of the activations it writes, by output index.
-        macs: multiply-accumulates of the node.
+        macs: multiply-accumulates of the nodes.
         rejected: variants that were tried and why they were not taken.
     """
 
-    node: Node
-    call: KernelCall
+    nodes: tuple[Node, ...]
+    call: Call
     reads: Mapping[int, str]
     writes: tuple[str, ...]
     macs: int
     rejected: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def node(self) -> Node:
+        """The node of a layer; the last one of several."""
+        return self.nodes[-1]
+
+    @property
+    def kind(self) -> str:
+        """What the step does, in a word."""
+        return self.node.op.kind if len(self.nodes) == 1 else "Stream"
+
+    @property
+    def title(self) -> str:
+        """The step for messages."""
+        first = f"{self.nodes[0].name!r} to " if len(self.nodes) > 1 else ""
+        return f"{self.kind} {first}{self.node.name!r}"
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the ONNX nodes that the step stands for."""
+        return tuple(dict.fromkeys(source for node in self.nodes for source in node.sources))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,6 +369,7 @@ class Lowered:
         stored: memory order and place of every activation, by name; views included.
         buffers: by name.
         options: what was asked for.
+        fed: name of the graph input whose rows go straight into a stream; it has no buffer.
     """
 
     graph: Graph
@@ -343,6 +377,12 @@ class Lowered:
     stored: Mapping[str, Stored]
     buffers: Mapping[str, BufferSpec]
     options: LoweringOptions = field(default_factory=LoweringOptions)
+    fed: str | None = None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The graph inputs that lie in buffers."""
+        return tuple(name for name in self.graph.inputs if name != self.fed)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stored", MappingProxyType(dict(self.stored)))

@@ -63,12 +63,12 @@ def peak(schedule: Schedule, plan: MemoryPlan) -> Peak:
             if lower < upper + live[overlap.upper].size_bytes and upper < lower + live[overlap.lower].size_bytes:
                 over[overlap.lower] = overlap.upper
     step = schedule.order[position] if schedule.order else -1
-    node = lowered.steps[step].node if schedule.order else None
+    at = lowered.steps[step] if schedule.order else None
     return Peak(
         position=position,
         step=step,
-        kind=node.op.kind if node else "",
-        sources=(node.sources or (node.name,)) if node else (),
+        kind=at.kind if at else "",
+        sources=(at.sources or (at.node.name,)) if at else (),
         live_bytes=live_bytes(plan.problem, position),
         buffers=tuple(
             LiveBuffer(

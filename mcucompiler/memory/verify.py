@@ -17,8 +17,10 @@ import numpy.typing as npt
 from mcucompiler.errors import VerificationError
 from mcucompiler.lower.types import Lowered, LoweredStep, Overlap, Place, Stored, item_bytes
 from mcucompiler.memory.types import MemoryPlan
-from mcucompiler.schedule.replay import ByteIndex, Writers, observe, tensor_bytes, written_tensors
+from mcucompiler.schedule.replay import ByteIndex, Observation, Writers, observe, tensor_bytes, written_tensors
 from mcucompiler.schedule.types import Schedule
+from mcucompiler.stream.types import StreamCall
+from mcucompiler.stream.verify import Surroundings, replay_stream
 
 Tags = npt.NDArray[np.int64]
 
@@ -47,7 +49,7 @@ def verify_memory(schedule: Schedule, plan: MemoryPlan) -> None:
 def _needs(schedule: Schedule) -> dict[str, tuple[int, int]]:
     """Bytes and alignment of everything that the program uses, by block name."""
     lowered = schedule.lowered
-    used = [*lowered.graph.inputs, *lowered.graph.outputs]
+    used = [*lowered.inputs, *lowered.graph.outputs]
     for step in lowered.steps:
         used += [*step.reads.values(), *step.writes]
     needs = {}
@@ -116,22 +118,25 @@ class _Replay:
 
     def run(self) -> Iterator[str]:
         meant = observe(self.lowered, range(len(self.lowered.steps)))
-        inputs = [self._operand(name) for name in dict.fromkeys(self.lowered.graph.inputs)]
+        inputs = [self._operand(name) for name in dict.fromkeys(self.lowered.inputs)]
         yield from self._apart(inputs, "graph inputs", "overlap")
         for operand in inputs:
             self._write(operand)
         for position, index in enumerate(self.order):
             step = self.lowered.steps[index]
-            who = f"step {index} ({step.node.op.kind} {step.node.name!r}) at position {position}"
+            who = f"step {index} ({step.title}) at position {position}"
             sources = {number: self._operand(name) for number, name in step.reads.items()}
             targets = [self._operand(name) for name in step.writes]
             for number, source in sources.items():
                 yield from self._read(source, meant.reads[index, number], who)
             yield from self._apart(targets, f"outputs of {who}", "overlap")
             yield from self._scratch(step, position, [*sources.values(), *targets], who)
+            if isinstance(step.call, StreamCall):
+                yield from self._stream(step, step.call, position, sources, meant, who)
             for output, target in enumerate(targets):
                 yield from self._over_inputs(step, sources, output, target, who)
-                self._write(target)
+                if not isinstance(step.call, StreamCall):
+                    self._write(target)
         for name, writers in meant.outputs.items():
             yield from self._read(self._operand(name), writers, "the caller, after the last step,")
 
@@ -187,6 +192,28 @@ class _Replay:
             if self.touched[operand.where].any():
                 yield f"{who}: the scratch overlaps {operand.name!r}"
         self.touched[start : start + size] = False
+
+    def _stream(
+        self,
+        step: LoweredStep,
+        call: StreamCall,
+        position: int,
+        sources: dict[int, _Operand],
+        meant: Observation,
+        who: str,
+    ) -> Iterator[str]:
+        """Within a stream, row by row; it leaves its outputs' tags itself."""
+        index = self.order[position]
+        tags = {source.name: self._tags(source, meant.reads[index, number]) for number, source in sources.items()}
+        targets = [self._operand(name) for name in step.writes]
+        tags |= {target.name: self._tags(target, self.writers[target.name]) for target in targets}
+        around = Surroundings(
+            arena=self.arena,
+            scratch=self.offsets.get(f"scratch@{position}", 0),
+            starts={operand.name: operand.start for operand in (*sources.values(), *targets)},
+            tags=tags,
+        )
+        yield from (f"{who}: {cause}" for cause in replay_stream(call, self.lowered.graph, around))
 
     def _over_inputs(
         self, step: LoweredStep, sources: dict[int, _Operand], output: int, target: _Operand, who: str

@@ -46,7 +46,7 @@ def _assemble(lowered: Lowered, model: LiveModel, order: tuple[int, ...]) -> Sch
 def _intervals(lowered: Lowered, order: tuple[int, ...]) -> tuple[LiveInterval, ...]:
     """Of every buffer that the program touches, in the order of ``lowered.buffers``."""
     positions: dict[str, list[int]] = {name: [] for name in lowered.buffers}
-    for name in lowered.graph.inputs:
+    for name in lowered.inputs:
         positions[lowered.stored[name].place.buffer].append(-1)
     for position, step in enumerate(order):
         for buffer in buffers_of(lowered, lowered.steps[step]):

@@ -128,7 +128,7 @@ class LiveModel:
 
 def live_model(lowered: Lowered) -> LiveModel:
     """The liveness of a lowered graph."""
-    inputs = {lowered.stored[name].place.buffer for name in lowered.graph.inputs}
+    inputs = {lowered.stored[name].place.buffer for name in lowered.inputs}
     outputs = {lowered.stored[name].place.buffer for name in lowered.graph.outputs}
     touched = tuple(buffers_of(lowered, step) for step in lowered.steps)
     users = dict.fromkeys(lowered.buffers, 0)

@@ -38,7 +38,7 @@ class Observation:
 
 def written_tensors(lowered: Lowered) -> tuple[str, ...]:
     """Names of the tensors that are written: graph inputs, then outputs of steps. Writer n is entry n - 1."""
-    return (*lowered.graph.inputs, *(name for step in lowered.steps for name in step.writes))
+    return (*lowered.inputs, *(name for step in lowered.steps for name in step.writes))
 
 
 def tensor_bytes(stored: Stored) -> ByteIndex:
@@ -63,7 +63,7 @@ def observe(lowered: Lowered, order: Iterable[int]) -> Observation:
     def write(name: str) -> None:
         memory[lowered.stored[name].place.buffer][where[name]] = number[name]
 
-    for name in lowered.graph.inputs:
+    for name in lowered.inputs:
         write(name)
     reads: dict[tuple[int, int], Writers] = {}
     for step in order:

@@ -46,7 +46,7 @@ def _steps(schedule: Schedule) -> Iterator[str]:
 
 def _title(lowered: Lowered, index: int, step: LoweredStep | None = None) -> str:
     step = step or lowered.steps[index]
-    return f"step {index} ({step.node.op.kind} {step.node.name!r})"
+    return f"step {index} ({step.title})"
 
 
 def _dependences(schedule: Schedule) -> Iterator[str]:
@@ -87,7 +87,7 @@ def _intervals(schedule: Schedule) -> Iterator[str]:
         first, last = true.get(buffer, (position, position))
         true[buffer] = min(first, position), max(last, position)
 
-    for name in lowered.graph.inputs:
+    for name in lowered.inputs:
         touch(name, -1)
     for name in lowered.graph.outputs:
         touch(name, len(schedule.order))

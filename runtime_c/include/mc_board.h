@@ -10,6 +10,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Puts a static buffer without initial value into a region of the board, by the region's name in the board's description:
+ * `static MC_IN_REGION(dtcm) uint8_t buffer[512];`. Start-up does not clear it. A region that the board does not have, or
+ * that is flash, is an error when the program is linked. */
+#define MC_IN_REGION(region) __attribute__((section(".bss.mc_in." #region)))
+
 /* The application. Start-up calls mc_board_exit() with what it returns. */
 int mc_main(void);
 

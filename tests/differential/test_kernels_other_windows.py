@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,7 +21,7 @@ from tests.support.random_cases import (
     unary_case,
     variants_used,
 )
-from tests.support.window_cases import a_conv_transpose, a_mean, a_pool, a_resize, a_softmax
+from tests.support.window_cases import a_conv_transpose, a_mean, a_pool, a_pool_of_rows, a_resize, a_softmax
 
 SEEDS = st.integers(0, 2**32 - 1)
 FEW = settings(max_examples=3, deadline=None, derandomize=True, database=None)
@@ -29,6 +31,30 @@ FEW = settings(max_examples=3, deadline=None, derandomize=True, database=None)
 @given(seed=SEEDS)
 def test_pools(seed: int) -> None:
     check(batch(a_pool, seed, 40))
+
+
+@FEW
+@given(seed=SEEDS)
+def test_pools_of_rows_by_pointers(seed: int) -> None:
+    cases = batch(a_pool_of_rows, seed, 40)
+    check(cases)
+    assert {"max_pool", "average_pool", "average_pool_float"} <= variants_used(cases)
+
+
+def test_rows_by_pointers_are_refused_where_their_number_matters() -> None:
+    """Padding that is not counted, padding above the rows, and what may be the whole image."""
+    rng = np.random.default_rng(3)
+    q = quant(0.1, 3)
+    for width, kernel, pads, reason in (
+        (5, (2, 3), (0, 1, 0, 1), "fewer elements"),
+        (5, (2, 3), (1, 0, 0, 0), "above or below"),
+        (3, (2, 3), (0, 0, 0, 0), "the whole image"),
+    ):
+        op = AveragePool(kernel=kernel, strides=(1, 1), pads=pads, dilations=(1, 1))
+        x = tensor("x", (1, 4, 2, width), "int8", q)
+        y = tensor("y", op.output_shapes((x,))[0], "int8", q)
+        with pytest.raises(AssertionError, match=reason):
+            lowered(replace(unary_case(rng, op, x, y), row_pointers=True, variant="average_pool"))
 
 
 @FEW

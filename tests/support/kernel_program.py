@@ -38,6 +38,7 @@ class Prepared:
         pointers: buffer and byte offset of each argument that points into one.
         outputs: buffer and byte offset of each output.
         in_place: whether output 0 lies over an input.
+        row_offsets: where the image rows of input 0 begin in its buffer, where it is given by pointers to them.
     """
 
     context: NodeContext
@@ -46,6 +47,7 @@ class Prepared:
     pointers: tuple[tuple[int, int], ...]
     outputs: tuple[tuple[int, int], ...]
     in_place: bool
+    row_offsets: tuple[int, ...] = ()
 
 
 def program_text(prepared: Sequence[Prepared], main: str = "") -> str:
@@ -100,7 +102,7 @@ def _static(text: str, kernel: Kernel, name: str) -> str:
 
 
 def _case_text(number: int, item: Prepared, function: str) -> list[str]:
-    lines, actual, pointers = [], [], list(item.pointers)
+    lines, first, actual, pointers = [], [], [], list(item.pointers)
     for index, (argument, param) in enumerate(zip(item.call.arguments, item.call.kernel.params, strict=True)):
         if isinstance(argument, ConstantArg):
             array, name = argument.array, f"c{number}_{index}"
@@ -112,9 +114,14 @@ def _case_text(number: int, item: Prepared, function: str) -> list[str]:
             actual.append(_scalar(argument))
         else:
             buffer, offset = pointers.pop(0)
+            if param.ctype.endswith("*const *"):
+                rows = ", ".join(f"(void *)(buffers[{buffer}] + {offset + row})" for row in item.row_offsets)
+                first.append(f"    {param.ctype[:-1]}rows[] = {{ {rows} }};")
+                actual.append("rows")
+                continue
             actual.append(f"({param.ctype.strip()})(void *)(buffers[{buffer}] + {offset})")
     call = f"{function}({', '.join(actual)});"
-    return [*lines, f"static void run_{number}(unsigned char **buffers)", "{", f"    {call}", "}"]
+    return [*lines, f"static void run_{number}(unsigned char **buffers)", "{", *first, f"    {call}", "}"]
 
 
 def _scalar(argument: ScalarArg) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -48,6 +48,7 @@ class Case:
         in_place: lay output 0 over an input, as the call's first ``Overlap`` permits.
         out_stride: pixel stride of output 0 in elements (a channel slice of a larger buffer).
         in_strides: pixel strides of inputs by index.
+        row_pointers: give input 0 as pointers to its image rows, which lie last one first in memory.
         in_layouts: memory orders of inputs by index; default: channels last from rank 3 on for
             operators that want it, else ONNX order.
         out_layout: memory order of the outputs, likewise.
@@ -62,6 +63,7 @@ class Case:
     in_place: bool = False
     out_stride: int | None = None
     in_strides: Mapping[int, int] = field(default_factory=dict)
+    row_pointers: bool = False
     in_layouts: Mapping[int, Layout] = field(default_factory=dict)
     out_layout: Layout | None = None
     options: LoweringOptions = field(default_factory=LoweringOptions)
@@ -164,7 +166,7 @@ def lowered(case: Case) -> tuple[NodeContext, KernelCall]:
             stored.append(tensor)
         else:
             layout = case.in_layouts.get(index) or default(tensor.shape)
-            stored.append(_stored(tensor, layout, case.in_strides.get(index)))
+            stored.append(_stored(tensor, layout, case.in_strides.get(index), rows=case.row_pointers and index == 0))
     outs = tuple(
         _stored(t, case.out_layout or default(t.shape), case.out_stride if i == 0 else None)
         for i, t in enumerate(case.outputs)
@@ -188,7 +190,10 @@ def prepare(case: Case) -> Prepared:
     for index, value in enumerate(context.inputs):
         if isinstance(value, Stored):
             spots["in", index] = (len(buffers), 0)
-            buffers.append(_image(value, case.values[index]))
+            given = case.values[index]
+            if value.place.row_pointers and given is not None:
+                given = np.flip(given, -2)
+            buffers.append(_image(value, given))
     for index, target in enumerate(context.outputs):
         if index == 0 and case.in_place:
             spots["out", 0] = _overlay(call, target, spots, buffers)
@@ -213,7 +218,16 @@ def prepare(case: Case) -> Prepared:
         pointers=tuple(pointers),
         outputs=tuple(spots["out", i] for i in range(len(context.outputs))),
         in_place=case.in_place,
+        row_offsets=_row_offsets(context) if case.row_pointers else (),
     )
+
+
+def _row_offsets(context: NodeContext) -> tuple[int, ...]:
+    """Where the image rows of input 0 begin in its buffer, in bytes: the last one first."""
+    stored = context.activation(0)
+    height, width = stored.memory_shape[-3:-1]
+    row_bytes = width * stored.pixel_stride * ITEM_BYTES[stored.tensor.dtype]
+    return tuple(row_bytes * (height - 1 - row) for row in range(height))
 
 
 def _variant(case: Case, context: NodeContext) -> Variant:
@@ -228,12 +242,12 @@ def _variant(case: Case, context: NodeContext) -> Variant:
     raise AssertionError(f"no variant {case.variant or ''} accepts {case.op}: {reasons}")
 
 
-def _stored(tensor: Tensor, layout: Layout, stride: int | None) -> Stored:
+def _stored(tensor: Tensor, layout: Layout, stride: int | None, *, rows: bool = False) -> Stored:
     place = dense_place(tensor.name, tensor)
     if stride is not None:
         row = layout.memory_shape[-1]
         place = Place(buffer=tensor.name, offset=0, rows=tensor.size // max(row, 1), row=row, stride=stride)
-    return Stored(tensor=tensor, layout=layout, place=place)
+    return Stored(tensor=tensor, layout=layout, place=replace(place, row_pointers=rows))
 
 
 def _extent_bytes(stored: Stored) -> int:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,27 @@ def a_pool(rng: Rng) -> Case:
             continue  # the window does not fit this image: take another
         y = tensor("y", result, dtype, x.quant if same else random_quant(rng, dtype))
         return unary_case(rng, op, x, y, options=options(rng))
+
+
+def a_pool_of_rows(rng: Rng) -> Case:
+    """A pool whose input is given by pointers to its rows; no padding above and below."""
+    while True:
+        shape, dtype = (1, int(rng.integers(1, 11)), *(int(n) for n in rng.integers(1, 11, 2))), a_kind(rng)
+        attributes = window(rng, shape[2:])
+        _, left, _, right = attributes["pads"]
+        attributes |= {"pads": (0, left, 0, right), "ceil_mode": False}
+        x = tensor("x", shape, dtype, random_quant(rng, dtype))
+        op: MaxPool | AveragePool = AveragePool(count_include_pad=True, **attributes)
+        if rng.random() < 0.5:
+            op = MaxPool(**attributes)
+        try:
+            result = op.output_shapes((x,))[0]
+        except ModelError:
+            continue  # the window does not fit this image: take another
+        if isinstance(op, AveragePool) and op.is_global(shape[2:]):
+            continue
+        y = tensor("y", result, dtype, x.quant if isinstance(op, MaxPool) else random_quant(rng, dtype))
+        return replace(unary_case(rng, op, x, y, options=options(rng)), row_pointers=True)
 
 
 def a_mean(rng: Rng) -> Case:

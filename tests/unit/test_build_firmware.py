@@ -9,6 +9,7 @@ import shutil
 import subprocess
 
 import pytest
+from elftools.elf.elffile import ELFFile
 
 from mcucompiler.boards import list_boards, load_board
 from mcucompiler.build import Flavor, build_firmware, build_program, read_build
@@ -287,3 +288,45 @@ def test_the_application_of_the_documentation_links(tmp_path):
     (tmp_path / "mine.toml").write_text(re.search(r"```toml\n(.*?)```", text, re.DOTALL)[1])
     figures = build_firmware(folder, load_board(str(tmp_path / "mine.toml")), application=tmp_path / "app.c").figures
     assert figures["placement"]["arena"] == {"region": "dtcm", "address": 0x20002000, "bytes": 64}
+
+
+BUFFERS = """
+#include "harness_config.h"
+#include "mc_board.h"
+
+static MC_IN_REGION({region}) uint8_t buffer[512];
+static MC_IN_REGION({other}) uint32_t words[16];
+
+int mc_main(void)
+{{
+    return buffer[0] + (int)words[0];
+}}
+"""
+
+
+@needs_arm
+@pytest.mark.parametrize(("region", "other"), [("dtcm", "axi_sram"), ("axi_sram", "itcm")])
+def test_an_application_places_its_buffers(tmp_path, region, other):
+    board = load_board("nucleo-h743zi2")
+    folder, _ = write_program(tmp_path, target={"cpu": board.cpu.name, "fpu": board.cpu.fpu})
+    application = tmp_path / "app.c"
+    application.write_text(BUFFERS.format(region=region, other=other))
+    program = build_program(read_manifest(folder), Flavor(board=board, application=application))
+    with program.path.open("rb") as file:
+        elf = ELFFile(file)
+        symbols = {symbol.name: symbol for symbol in elf.get_section_by_name(".symtab").iter_symbols()}
+    regions = {one.name: one for one in board.regions}
+    for name, where in (("buffer", region), ("words", other)):
+        begin, size = symbols[name]["st_value"], symbols[name]["st_size"]
+        assert regions[where].origin <= begin < begin + size <= regions[where].end
+
+
+@needs_arm
+@pytest.mark.parametrize("region", ["ccm", "flash"])
+def test_a_buffer_in_a_region_that_is_not_there_does_not_link(tmp_path, region):
+    board = load_board("nucleo-h743zi2")
+    folder, _ = write_program(tmp_path, target={"cpu": board.cpu.name, "fpu": board.cpu.fpu})
+    application = tmp_path / "app.c"
+    application.write_text(BUFFERS.format(region=region, other="dtcm"))
+    with pytest.raises(ToolError, match="MC_IN_REGION names a region that this board does not have"):
+        build_program(read_manifest(folder), Flavor(board=board, application=application))

@@ -162,6 +162,22 @@ def test_flashing_calls_the_program_with_the_firmware(program, tools, capsys):
 
 
 @needs_qemu
+def test_a_program_of_the_users_own_is_flashed(program, tools, capsys, tmp_path):
+    record = stand_in(tools, "st-flash", "Flash written and verified! jolly good!\n")
+    application = tmp_path / "app.c"
+    application.write_text("int mc_main(void);\nint mc_main(void) { return 0; }\n")
+    arguments = ("flash", program, "--board", NUCLEO, "--runner", "st-flash", "--app", application)
+    code, out, err = cli(capsys, *arguments)
+    assert (code, err) == (0, "")
+    assert "validate" not in out
+    image = program.resolve() / "build" / NUCLEO / "application" / "firmware.bin"
+    assert called(record) == ["--reset", "write", str(image), "0x08000000"]
+    code, out, err = cli(capsys, *arguments, "--protocol", "mlperf")
+    assert (code, out) == (2, "")
+    assert "--app takes the place of --protocol" in err
+
+
+@needs_qemu
 def test_verbose_shows_what_the_program_says(program, tools, capsys):
     stand_in(tools, "openocd", "** Programming Started **\n** Verified OK **\n")
     code, _, err = cli(capsys, "flash", program, "--board", NUCLEO, "--runner", "openocd", "--verbose")

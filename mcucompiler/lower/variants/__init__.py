@@ -3,6 +3,7 @@
 
 Each module gives ``VARIANTS`` and says with ``STRIDED_INPUT`` and ``STRIDED_OUTPUT`` whether all of
 them read or write activations whose pixels are apart (channel slices of a larger buffer).
+``ROW_POINTERS`` names the variants that can read an image whose rows are given by pointers.
 """
 
 from __future__ import annotations
@@ -63,3 +64,9 @@ def accepts_strided_input(op: Operator) -> bool:
 def accepts_strided_output(op: Operator) -> bool:
     """Whether every variant of the operator writes activations with pixels apart."""
     return bool(getattr(_module(op), "STRIDED_OUTPUT", False))
+
+
+def row_pointer_variants(op: Operator) -> tuple[Variant, ...]:
+    """The variants of the operator that can read an image through an array of pointers to its rows."""
+    names: frozenset[str] = getattr(_module(op), "ROW_POINTERS", frozenset())
+    return tuple(variant for variant in variants_of(op) if variant.name in names)

@@ -23,14 +23,22 @@ from mcucompiler.lower.types import (
     Variant,
     kernel,
 )
-from mcucompiler.lower.variants.calls import MATH, cycles, label, output_bounds, reads, writes
+from mcucompiler.lower.variants.calls import MATH, cycles, label, output_bounds, writes
 from mcucompiler.lower.variants.geometry import CTYPES
 from mcucompiler.lower.variants.reduce_mean import MeanLoops, mean_call, mean_loops
-from mcucompiler.lower.variants.windows import Windows, window_overlap, windows_of, windows_reason
+from mcucompiler.lower.variants.windows import (
+    Windows,
+    input_param,
+    rows_reason,
+    window_overlap,
+    windows_of,
+    windows_reason,
+)
 from mcucompiler.ops.average_pool import AveragePool
 
 STRIDED_INPUT = True
 STRIDED_OUTPUT = True
+ROW_POINTERS = frozenset({"average_pool", "average_pool_float"})
 _LANE_SUMS = 255  # so many bytes added to a 16-bit lane cannot overflow it
 _MAX_UNROLLED_TAPS = 64
 _UNIT = 2.0**-24  # half a unit in the last place of float32, relative
@@ -54,6 +62,23 @@ def _windows(context: NodeContext) -> Windows:
         pads=op.pads,
         dilations=op.dilations,
     )
+
+
+def _rows_reason(context: NodeContext) -> str | None:
+    """Why rows given by pointers would not do, None where they would.
+
+    A row of zero points adds nothing to a sum, but must not be left out of its count of elements either. And a few
+    rows as large as the window look like the whole image, whose mean is defined otherwise.
+    """
+    source, op = context.activation(0), _op(context)
+    refusal = rows_reason(source, op.pads)
+    if refusal is not None or not source.place.row_pointers:
+        return refusal
+    if op.is_global(source.tensor.shape[2:]):
+        return "the window is as large as the rows, which may be the whole image"
+    if _windows(context).padded and not op.count_include_pad:
+        return "windows in the padding have fewer elements"
+    return None
 
 
 def _bounds(context: NodeContext) -> tuple[int, int]:
@@ -164,7 +189,7 @@ class AveragePoolWindows:
             return f"windows of {taps} elements; up to {_MAX_UNROLLED_TAPS} are unrolled"
         if window_form(taps, source.quant, target.quant, *_bounds(context)) is None:
             return "the integer sum does not decide the float32 one"
-        return windows_reason(context)
+        return windows_reason(context) or _rows_reason(context)
 
     def lower(self, context: NodeContext) -> KernelCall:
         """The call."""
@@ -190,7 +215,7 @@ class AveragePoolLoop:
         quantized = source.quant is not None and target.quant is not None
         if not quantized and (source.dtype != "float32" or target.dtype != "float32"):
             return "neither quantized nor float32 on both sides"
-        return windows_reason(context)
+        return windows_reason(context) or _rows_reason(context)
 
     def lower(self, context: NodeContext) -> KernelCall:
         """The call."""
@@ -209,7 +234,7 @@ def _call(context: NodeContext, windows: Windows, form: WindowForm | None, name:
         kernel=kernel(
             "average_pool",
             label(f"average_pool_{windows.rows.kernel}x{windows.columns.kernel}", source),
-            (reads(source.tensor), writes(target.tensor)),
+            (input_param(source.tensor, windows), writes(target.tensor)),
             includes=MATH,
             w=windows,
             form=form,

@@ -12,6 +12,9 @@ output pixel p of channel c lies where input pixel p of channel c was, if both h
 channels and start at the same address. So a write can only hit the same channel of the same
 image, which is in scratch by then, or, with several images, of an earlier image, provided an
 output image has no more pixels than an input image; then image n's outputs end before image n + 1.
+
+Bands of streams give the input's rows by pointers. For the same reason their output rows may lie over
+input rows, if these are as long and have as many channels.
 """
 
 from __future__ import annotations
@@ -86,8 +89,9 @@ class Depthwise:
         taps, narrow = taps_of(window), is_narrow(layer.weights)
         in_scratch = len(taps) > _MOST_TAP_WORDS
         instructions = _instructions(window, plane, blocks, tail)
+        rows = context.activation(0).place.row_pointers
         return KernelCall(
-            kernel=_kernel(window, tail, narrow=narrow, in_scratch=in_scratch),
+            kernel=_kernel(window, tail, narrow=narrow, in_scratch=in_scratch, rows=rows),
             arguments=(
                 InputArg(index=0),
                 OutputArg(index=0),
@@ -98,7 +102,7 @@ class Depthwise:
                 *(ScalarArg(ctype="int32_t", value=layer.form.zero_point) for _ in range(tail.floating)),
             ),
             variant=self.name,
-            overlaps=_overlaps(window),
+            overlaps=_overlaps(window, rows),
             scratch_bytes=4 * (plane.size + (len(taps) if in_scratch else 0)),
             stack_bytes=128 + (0 if in_scratch else 4 * len(taps)),
             instructions=instructions,
@@ -107,13 +111,13 @@ class Depthwise:
         )
 
 
-def _kernel(window: Window, tail: Tail, *, narrow: bool, in_scratch: bool) -> Kernel:
+def _kernel(window: Window, tail: Tail, *, narrow: bool, in_scratch: bool, rows: bool) -> Kernel:
     plane, blocks = plane_of(window), row_blocks(window)
     return kernel(
         "depthwise",
-        f"dwconv{window.label}" + (f"_x{window.group_out}" if window.group_out > 1 else ""),
+        f"dwconv{window.label}" + (f"_x{window.group_out}" if window.group_out > 1 else "") + "_band" * rows,
         (
-            Param(ctype="const int8_t *", name="ifmap"),
+            Param(ctype="const int8_t *const *", name="rows") if rows else Param(ctype="const int8_t *", name="ifmap"),
             Param(ctype="int8_t *", name="ofmap"),
             Param(ctype="uint32_t *", name="plane"),
             Param(ctype="const uint32_t *", name="weights"),
@@ -124,6 +128,7 @@ def _kernel(window: Window, tail: Tail, *, narrow: bool, in_scratch: bool) -> Ke
         includes=("mc_math.h", "mc_requantize.h", "mc_simd.h"),
         window=window,
         plane=plane,
+        rows=rows,
         taps=taps_of(window),
         taps_in_scratch=in_scratch,
         narrow=narrow,
@@ -144,10 +149,12 @@ def _layer(context: NodeContext) -> WeightedLayer:
     return weighted_layer(context, op.clamp if isinstance(op, Conv) else None)
 
 
-def _overlaps(window: Window) -> tuple[Overlap, ...]:
-    """In place, for the reasons in the module's description."""
+def _overlaps(window: Window, rows: bool) -> tuple[Overlap, ...]:
+    """In place, for the reasons in the module's description; ``rows``: where rows are given by pointers."""
     same_places = window.group_out == 1 and window.in_dense and window.out_dense
     fits = window.pixels_out <= window.pixels_in
+    if rows:
+        fits = window.stride == (1, 1) and window.ofmap[1] == window.ifmap[1]
     return (Overlap(input=0, output=0, same=True),) if same_places and fits else ()
 
 

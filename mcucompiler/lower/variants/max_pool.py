@@ -9,13 +9,21 @@ import numpy as np
 
 from mcucompiler.ir.graph import INTEGER_RANGES
 from mcucompiler.lower.types import InputArg, KernelCall, NodeContext, OutputArg, Variant, kernel
-from mcucompiler.lower.variants.calls import MATH, cycles, label, reads, writes
+from mcucompiler.lower.variants.calls import MATH, cycles, label, writes
 from mcucompiler.lower.variants.geometry import CTYPES
-from mcucompiler.lower.variants.windows import Windows, window_overlap, windows_of, windows_reason
+from mcucompiler.lower.variants.windows import (
+    Windows,
+    input_param,
+    rows_reason,
+    window_overlap,
+    windows_of,
+    windows_reason,
+)
 from mcucompiler.ops.max_pool import MaxPool
 
 STRIDED_INPUT = True
 STRIDED_OUTPUT = True
+ROW_POINTERS = frozenset({"max_pool"})
 _MAX_UNROLLED_TAPS = 16
 
 
@@ -30,7 +38,7 @@ class MaxPoolPixels:
         dtype = context.outputs[0].tensor.dtype
         if dtype not in CTYPES:
             return f"elements of type {dtype}"
-        return windows_reason(context)
+        return windows_reason(context) or rows_reason(context.activation(0), _op(context).pads)
 
     def lower(self, context: NodeContext) -> KernelCall:
         """The call."""
@@ -44,7 +52,7 @@ class MaxPoolPixels:
             kernel=kernel(
                 self.name,
                 label(f"max_pool_{windows.rows.kernel}x{windows.columns.kernel}", source),
-                (reads(source.tensor), writes(target.tensor)),
+                (input_param(source.tensor, windows), writes(target.tensor)),
                 includes=MATH,
                 w=windows,
                 unrolled=taps <= _MAX_UNROLLED_TAPS,
@@ -71,10 +79,15 @@ def _least(dtype: str) -> int | float:
     return float(np.finfo(np.float32).min) if dtype == "float32" else INTEGER_RANGES[dtype][0]
 
 
-def _windows(context: NodeContext) -> Windows:
+def _op(context: NodeContext) -> MaxPool:
     op = context.node.op
     if not isinstance(op, MaxPool):
         raise TypeError(f"{op.kind} is no MaxPool")
+    return op
+
+
+def _windows(context: NodeContext) -> Windows:
+    op = _op(context)
     return windows_of(
         context.activation(0),
         context.outputs[0],

@@ -13,10 +13,12 @@ from mcucompiler.ir.graph import ITEM_BYTES
 from mcucompiler.lower.types import (
     Exactness,
     InputArg,
+    Kernel,
     KernelCall,
     NodeContext,
     OutputArg,
     Overlap,
+    Param,
     Stored,
     Variant,
     kernel,
@@ -133,35 +135,68 @@ def mean_loops(source: Stored, target: Stored, axes: tuple[int, ...]) -> MeanLoo
     return MeanLoops(nest(loops, order_by=1), ordered)
 
 
+def takes_words(source: Stored, loops: MeanLoops) -> bool:
+    """Whether four channels are summed at a time."""
+    inner = with_inner(loops.kept, 2)[-1]
+    return source.tensor.dtype == "int8" and inner.strides == (1, 1) and inner.extent >= 4
+
+
+def sums_kernel(
+    source: Stored, loops: MeanLoops, result: Param, *, stem: str, about: str, tail: MeanTail | None, otype: str
+) -> Kernel:
+    """The function that sums what the loops describe.
+
+    Args:
+        source: what is summed.
+        loops: over it.
+        result: the parameter for what it gives.
+        stem: of the function's name.
+        about: what it does.
+        tail: from sums to means; None to add the sums to those in ``result`` instead.
+        otype: C type of the elements of ``result``.
+    """
+    kept, reduced = with_inner(loops.kept, 2), with_inner(loops.reduced, 1)
+    *outer_reduced, inner_reduced = reduced
+    return kernel(
+        "reduce_mean",
+        label(stem, source),
+        (reads(source.tensor), result),
+        includes=MATH,
+        about=about,
+        tail=tail,
+        adds=tail is None,
+        outer=kept[:-1],
+        inner=kept[-1],
+        reduced=tuple(outer_reduced),
+        run=inner_reduced.extent,
+        step=inner_reduced.strides[0],
+        chunks=_chunks(inner_reduced.extent),
+        words=takes_words(source, loops),
+        single=prod(loop.extent for loop in reduced) <= _LANE_SUMS,
+        ctype=CTYPES[source.tensor.dtype],
+        otype=otype,
+    )
+
+
 def mean_call(context: NodeContext, loops: MeanLoops, clamp: Clamp | None, name: str) -> KernelCall:
     """The call that computes the means of input 0 which the loops describe."""
     source, target = context.activation(0), context.outputs[0]
-    kept, reduced = with_inner(loops.kept, 2), with_inner(loops.reduced, 1)
-    count = prod(loop.extent for loop in reduced)
+    kept = with_inner(loops.kept, 2)
+    count = prod(loop.extent for loop in loops.reduced)
     tail = mean_tail(context, count, *output_bounds(target.tensor.dtype, clamp))
-    words = source.tensor.dtype == "int8" and kept[-1].strides == (1, 1) and kept[-1].extent >= 4
+    words = takes_words(source, loops)
     elements = source.tensor.size
     instructions = (
         round(elements * (1.0 if words else 4.1)) + target.tensor.size * (10 if tail.kind == "integer" else 15) + 30
     )
-    *outer_reduced, inner_reduced = reduced
     return KernelCall(
-        kernel=kernel(
-            "reduce_mean",
-            label("mean", source),
-            (reads(source.tensor), writes(target.tensor)),
-            includes=MATH,
+        kernel=sums_kernel(
+            source,
+            loops,
+            writes(target.tensor),
+            stem="mean",
             about=f"Means of {count} elements.",
             tail=tail,
-            outer=kept[:-1],
-            inner=kept[-1],
-            reduced=tuple(outer_reduced),
-            run=inner_reduced.extent,
-            step=inner_reduced.strides[0],
-            chunks=_chunks(inner_reduced.extent),
-            words=words,
-            single=count <= _LANE_SUMS,
-            ctype=CTYPES[source.tensor.dtype],
             otype=CTYPES[target.tensor.dtype],
         ),
         arguments=(InputArg(index=0), OutputArg(index=0)),

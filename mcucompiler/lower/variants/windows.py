@@ -7,8 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mcucompiler.ir.graph import ITEM_BYTES, Array
-from mcucompiler.lower.types import NodeContext, Overlap, Stored
+from mcucompiler.ir.graph import ITEM_BYTES, Array, Tensor
+from mcucompiler.lower.types import NodeContext, Overlap, Param, Stored
+from mcucompiler.lower.variants.calls import reads
+from mcucompiler.lower.variants.geometry import CTYPES
+
+_IMAGE_RANK = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,7 @@ class Windows:
         columns: horizontal span.
         from_stride: elements between pixels of the input.
         to_stride: elements between pixels of the output.
+        row_pointers: whether the rows of the (one) image are given by pointers to each.
     """
 
     batch: int
@@ -76,6 +81,7 @@ class Windows:
     columns: Span
     from_stride: int
     to_stride: int
+    row_pointers: bool = False
 
     @property
     def padded(self) -> bool:
@@ -83,11 +89,14 @@ class Windows:
         return self.rows.padded or self.columns.padded
 
     @property
-    def tap_offsets(self) -> tuple[int, ...]:
-        """Element offsets of a whole window's taps from its first one, rows outer."""
-        row = self.columns.size * self.from_stride
+    def taps(self) -> tuple[tuple[str, int], ...]:
+        """A whole window's taps, rows outer: the C pointer that each is counted from, and its element offset.
+
+        The pointers are ``first``, the window's first tap, or ``row0``, ``row1``..., the first tap of each of its rows.
+        """
+        row = 0 if self.row_pointers else self.rows.dilation * self.columns.size * self.from_stride
         return tuple(
-            ky * self.rows.dilation * row + kx * self.columns.dilation * self.from_stride
+            (f"row{ky}" if self.row_pointers else "first", ky * row + kx * self.columns.dilation * self.from_stride)
             for ky in range(self.rows.kernel)
             for kx in range(self.columns.kernel)
         )
@@ -109,6 +118,28 @@ def windows_reason(context: NodeContext) -> str | None:
         if stored.layout.view != stored.tensor.shape or stored.layout.perm != wanted:
             return "not stored channels last"
     return None
+
+
+def rows_reason(source: Stored, pads: tuple[int, ...]) -> str | None:
+    """Why a pool cannot take its input's rows by pointers, None when it can, or when they are not given so.
+
+    Args:
+        source: the input.
+        pads: of the pool, those before each axis first.
+    """
+    if not source.place.row_pointers:
+        return None
+    if len(source.tensor.shape) != _IMAGE_RANK or source.tensor.shape[0] != 1:
+        return "pointers to the rows of what is not one image"
+    top, _, bottom, _ = pads
+    return "padding above or below rows that are given by pointers" if top or bottom else None
+
+
+def input_param(tensor: Tensor, windows: Windows) -> Param:
+    """The kernel's parameter for its input: elements, or pointers to rows of elements."""
+    if not windows.row_pointers:
+        return reads(tensor)
+    return Param(ctype=f"const {CTYPES[tensor.dtype]} *const *", name="rows")
 
 
 def windows_of(
@@ -143,6 +174,7 @@ def windows_of(
         columns=spans[1],
         from_stride=source.pixel_stride,
         to_stride=target.pixel_stride,
+        row_pointers=source.place.row_pointers,
     )
 
 
@@ -158,7 +190,7 @@ def pixel_overlap(first_read: Array, source: Stored, target: Stored) -> tuple[Ov
         One permission, () where either is not dense. An output pixel may cover what only earlier
         output pixels read.
     """
-    if not (source.place.dense and target.place.dense) or first_read.size == 0:
+    if not (source.place.dense and target.place.dense) or source.place.row_pointers or first_read.size == 0:
         return ()
     channels_in, channels_out = source.memory_shape[-1], target.memory_shape[-1]
     item_in, item_out = ITEM_BYTES[source.tensor.dtype], ITEM_BYTES[target.tensor.dtype]

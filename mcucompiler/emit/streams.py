@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: Apache-2.0
+"""C text of streams: for each band, when it may run, where its rows lie, and its call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mcucompiler.emit.arena import Symbols
+from mcucompiler.emit.calls import constants, describe, kernel_call
+from mcucompiler.emit.constants import ConstantPool
+from mcucompiler.emit.environment import c_int
+from mcucompiler.ir.graph import Node
+from mcucompiler.lower.types import (
+    ConstantArray,
+    InputArg,
+    Kernel,
+    KernelCall,
+    Lowered,
+    LoweredStep,
+    OutputArg,
+    ScratchArg,
+)
+from mcucompiler.stream.types import Access, Band, Expansion, Reading, Rows, StreamCall, kernel_call_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointerRows:
+    """An array of pointers to the rows that a band reads.
+
+    Attributes:
+        name: of the array.
+        ctype: of a row, e.g. "const int8_t *".
+        count: rows.
+        first: C expression of the first row's number, an int32_t.
+        height: rows of the image.
+        address: C expression of the address of row ``row``.
+        border: C name of a row of the border's value, "" where no row lies outside.
+    """
+
+    name: str
+    ctype: str
+    count: int
+    first: str
+    height: int
+    address: str
+    border: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrintedExpansion:
+    """The expanding layer that a band computes as well, chunk by chunk.
+
+    Attributes:
+        rows: rows of a window.
+        first: C expression of the number of its first row, an int32_t.
+        height: rows of the image.
+        source: C expression of the address of row ``row`` of the narrow input.
+        target: C expression of the address of row ``i`` of the window.
+        calls: for each chunk, the call that makes a row and the call that convolves the window.
+    """
+
+    rows: int
+    first: str
+    height: int
+    source: str
+    target: str
+    calls: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrintedBand:
+    """A band as templates/stream.c.j2 prints it.
+
+    Attributes:
+        index: its number in the stream.
+        titles: the layers.
+        runs: how often it runs.
+        conditions: what must hold for its next run.
+        pointers: arrays of row pointers.
+        call: the kernel's call; "" where there is an expansion.
+        expansion: the layer that it computes as well.
+    """
+
+    index: int
+    titles: tuple[str, ...]
+    runs: int
+    conditions: tuple[str, ...]
+    pointers: tuple[PointerRows, ...]
+    call: str = ""
+    expansion: PrintedExpansion | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrintedStream:
+    """A stream as templates/stream.c.j2 prints it.
+
+    Attributes:
+        function: its C name.
+        step: index of its step.
+        state: C expression of the offset of its counters, "" where they live on the stack.
+        bands: the last one first.
+    """
+
+    function: str
+    step: int
+    state: str
+    bands: tuple[PrintedBand, ...]
+
+
+def border_arrays(steps: Sequence[LoweredStep]) -> dict[int, ConstantArray]:
+    """For each value that a border has anywhere, a row of it that is long enough for all."""
+    longest: dict[int, int] = {}
+    for step in steps:
+        if isinstance(step.call, StreamCall):
+            for band in step.call.bands:
+                for _, reading in band.readings:
+                    if reaches_outside(reading, band, step.call):
+                        wide = band.expansion
+                        size = wide.row_bytes if wide else step.call.rows_of(reading.tensor).row_bytes
+                        value = wide.border if wide else reading.border
+                        longest[value] = max(size, longest.get(value, 0))
+    return {
+        value: ConstantArray(
+            label=f"border_{'m' if value < 0 else ''}{abs(value)}",
+            ctype="int8_t",
+            values=np.full(size, value, np.int8),
+            comment="a row outside the image",
+            weights=False,
+        )
+        for value, size in longest.items()
+    }
+
+
+def reaches_outside(reading: Reading, band: Band, call: StreamCall) -> bool:
+    """Whether some run reads rows above or below the image."""
+    if reading.access not in (Access.POINTERS, Access.EACH):
+        return False
+    return reading.first < 0 or reading.begin(band.runs - 1) + reading.count > call.rows_of(reading.tensor).height
+
+
+def print_stream(
+    call: StreamCall,
+    position: int,
+    function: str,
+    names: Mapping[Kernel, str],
+    lowered: Lowered,
+    symbols: Symbols,
+    pool: ConstantPool,
+    borders: Mapping[int, ConstantArray],
+) -> PrintedStream:
+    """A stream's C text.
+
+    Args:
+        call: the stream.
+        position: its index in the program.
+        function: its C name.
+        names: of the kernels.
+        lowered: the program.
+        symbols: the arena map.
+        pool: takes the constants.
+        borders: rows of border values.
+    """
+    printer = _Printer(call, position, lowered, symbols, pool, borders)
+    bands = tuple(printer.band(index, names) for index in range(len(call.bands)))
+    state = "" if call.state is None else f"{symbols.scratch(position)} + {call.state}"
+    return PrintedStream(function=function, step=position, state=state, bands=bands[::-1])
+
+
+class _Printer:
+    def __init__(
+        self,
+        call: StreamCall,
+        position: int,
+        lowered: Lowered,
+        symbols: Symbols,
+        pool: ConstantPool,
+        borders: Mapping[int, ConstantArray],
+    ) -> None:
+        self.call, self.position, self.lowered = call, position, lowered
+        self.symbols, self.pool, self.borders = symbols, pool, borders
+        self.maker = {band.writes: index for index, band in enumerate(call.bands)}
+        self.nodes = {node.name: node for band in call.bands for node, _ in band.kernels}
+
+    def band(self, index: int, names: Mapping[Kernel, str]) -> PrintedBand:
+        """A band with the names of its kernels."""
+        band = self.call.bands[index]
+        nodes = dict.fromkeys(node.name for node, _ in band.kernels)
+        printed = PrintedBand(
+            index=index,
+            titles=tuple(describe(self.lowered.graph, self.nodes[name]) for name in nodes),
+            runs=band.runs,
+            conditions=tuple(self._condition(index, reading) for reading in self._waits(band)),
+            pointers=(),
+        )
+        if band.expansion is not None:
+            return replace(
+                printed,
+                pointers=(self._window(index, band.expansion),),
+                expansion=self._expansion(index, band.expansion, names),
+            )
+        kernel = kernel_call_of(band.call)
+        pointers = [
+            self._pointers(index, f"rows_{number}", reading, self._ctype(kernel, number))
+            for number, reading in band.readings
+            if reading.access is Access.POINTERS
+        ]
+        call = self._kernel(index, band.node, kernel, names)
+        return replace(printed, pointers=tuple(pointers), call=call)
+
+    def _kernel(self, index: int, node: Node, call: KernelCall, names: Mapping[Kernel, str], channel: int = 0) -> str:
+        """The call of a kernel of a band; ``channel``: the first that it writes."""
+        band = self.call.bands[index]
+        readings = dict(band.readings)
+
+        def pointer(argument: InputArg | OutputArg | ScratchArg, ctype: str) -> str:
+            match argument:
+                case InputArg(index=number):
+                    return self._input(index, number, readings[number], ctype)
+                case OutputArg():
+                    first = f"{self._runs(index)}{_times(band.rows)}"
+                    row = self._row(self.call.rows_of(band.writes), first, band.rows)
+                    return f"AT({ctype}, {row}{f' + {channel}' if channel else ''})"
+                case ScratchArg():
+                    return f"AT({ctype}, {self._scratch(self.call.kernel_scratch)})"
+
+        return kernel_call(call, names[call.kernel], pointer, constants(node, self.position, self.pool))
+
+    def _window(self, index: int, expansion: Expansion) -> PointerRows:
+        """Pointers to the expanded rows of a window, in the buffer or outside the image."""
+        band = self.call.bands[index]
+        ((_, reading),) = band.readings
+        border = ""
+        if reaches_outside(reading, band, self.call):
+            border = self.pool.add(self.borders[expansion.border], self.position, "border")
+        return PointerRows(
+            name="rows_0",
+            ctype="const int8_t *",
+            count=expansion.rows,
+            first=self._first(index, reading),
+            height=expansion.height,
+            address=f"AT(const int8_t *, {self._expanded(expansion)})",
+            border=border,
+        )
+
+    def _expanded(self, expansion: Expansion) -> str:
+        """C expression of the offset of row ``i`` of a window."""
+        start = self._scratch(self.call.kernel_scratch + expansion.buffer)
+        return f"{start} + (uint32_t)i * {expansion.row_bytes}u"
+
+    def _expansion(self, index: int, expansion: Expansion, names: Mapping[Kernel, str]) -> PrintedExpansion:
+        ((_, reading),) = self.call.bands[index].readings
+        rows = self.call.rows_of(reading.tensor)
+
+        def pointer(argument: InputArg | OutputArg | ScratchArg, ctype: str) -> str:
+            match argument:
+                case InputArg():
+                    return "from"
+                case OutputArg():
+                    return "to"
+                case ScratchArg():
+                    return f"AT({ctype}, {self._scratch(self.call.kernel_scratch)})"
+
+        own = constants(expansion.node, self.position, self.pool)
+        return PrintedExpansion(
+            rows=expansion.rows,
+            first=self._first(index, reading),
+            height=expansion.height,
+            source=f"AT(const int8_t *, {self._row(rows, '(uint32_t)row')})",
+            target=f"AT(int8_t *, {self._expanded(expansion)})",
+            calls=tuple(
+                (
+                    kernel_call(chunk.expand, names[chunk.expand.kernel], pointer, own),
+                    self._kernel(index, self.call.bands[index].node, chunk.depthwise, names, chunk.channel),
+                )
+                for chunk in expansion.chunks
+            ),
+        )
+
+    def _ctype(self, call: KernelCall, number: int) -> str:
+        """The C type of a row that a kernel is given pointers to, with its ``*``."""
+        where = next(i for i, a in enumerate(call.arguments) if isinstance(a, InputArg) and a.index == number)
+        return call.kernel.params[where].ctype.removesuffix("const *").strip()
+
+    def _waits(self, band: Band) -> list[Reading]:
+        """The readings that a run may have to wait for."""
+        return [r for _, r in band.readings if r.tensor in self.maker or r.tensor == self.call.fed]
+
+    def _condition(self, index: int, reading: Reading) -> str:
+        band, rows = self.call.bands[index], self.call.rows_of(reading.tensor)
+        if reading.tensor == self.call.fed:
+            made = self._runs(len(self.call.bands))
+        else:
+            producer = self.maker[reading.tensor]
+            made = f"{self._runs(producer)}{_times(self.call.bands[producer].rows)}"
+        end = reading.first + reading.count
+        if reading.begin(band.runs - 1) + reading.count <= rows.height and end >= 0:
+            return f"{made} >= {self._runs(index)}{_times(reading.step)} + {end}u"
+        return f"{made} >= mc_rows_needed({self._runs(index)}{_times(reading.step)}, {c_int(end)}, {rows.height}u)"
+
+    def _runs(self, band: int) -> str:
+        return f"runs[{band}]"
+
+    def _scratch(self, offset: int) -> str:
+        symbol = self.symbols.scratch(self.position)
+        return f"{symbol} + {offset}" if offset else symbol
+
+    def _row(self, rows: Rows, row: str, unit: int = 1) -> str:
+        """C expression of the offset in the arena of a row, given one of its number, a multiple of ``unit``."""
+        if rows.guest_of is not None:
+            host = self.call.rows_of(rows.guest_of)
+            lead = rows.lead % host.slots
+            stride = rows.stride
+            return self._row(host, f"({row}{_times(stride)}{f' + {lead}u' if lead else ''})")
+        if rows.offset is None:
+            start = self.symbols.place(self.lowered.stored[rows.tensor])
+            return f"{start} + {row} * {rows.row_bytes}u"
+        if unit % rows.slots == 0:
+            return self._scratch(rows.offset)
+        slot = f"{row} % {rows.slots}u" if rows.slots < rows.height else row
+        return f"{self._scratch(rows.offset)} + {slot} * {rows.row_bytes}u"
+
+    def _input(self, index: int, number: int, reading: Reading, ctype: str) -> str:
+        if reading.access is Access.POINTERS:
+            return f"rows_{number}"
+        if reading.access is Access.EACH:
+            return "rows_0"
+        if reading.access is Access.WHOLE:
+            return f"AT({ctype}, {self.symbols.place(self.lowered.stored[reading.tensor])})"
+        row = self._row(self.call.rows_of(reading.tensor), f"{self._runs(index)}{_times(reading.step)}", reading.step)
+        return f"AT({ctype}, {row})"
+
+    def _first(self, index: int, reading: Reading) -> str:
+        """C expression of the number of the first row that a run reads, an int32_t."""
+        first = f"(int32_t)({self._runs(index)}{_times(reading.step)})"
+        if not reading.first:
+            return first
+        return f"{first} {'-' if reading.first < 0 else '+'} {abs(reading.first)}"
+
+    def _pointers(self, index: int, name: str, reading: Reading, ctype: str) -> PointerRows:
+        band, rows = self.call.bands[index], self.call.rows_of(reading.tensor)
+        border = ""
+        if reaches_outside(reading, band, self.call):
+            border = self.pool.add(self.borders[reading.border], self.position, "border")
+        return PointerRows(
+            name=name,
+            ctype=ctype,
+            count=reading.count,
+            first=self._first(index, reading),
+            height=rows.height,
+            address=f"AT({ctype}, {self._row(rows, '(uint32_t)row')})",
+            border=border,
+        )
+
+
+def _times(factor: int) -> str:
+    return "" if factor == 1 else f" * {factor}u"

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turns layers into bands: the same kernels, specialised to a few rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mcucompiler.ir.graph import Node, Tensor
+from mcucompiler.lower.layout import channels_last
+from mcucompiler.lower.types import (
+    KernelCall,
+    Lowered,
+    LoweredStep,
+    NodeContext,
+    Stored,
+    Variant,
+    dense_place,
+    item_bytes,
+)
+from mcucompiler.lower.variants import row_pointer_variants, variants_of
+from mcucompiler.ops import (
+    Add,
+    AveragePool,
+    Cast,
+    Concat,
+    Conv,
+    Dequantize,
+    Div,
+    FlipSign,
+    Lookup,
+    MaxPool,
+    Mul,
+    Quantize,
+    Softmax,
+    Sub,
+    Unary,
+)
+from mcucompiler.ops.base import Operator
+from mcucompiler.stream.expansion import expandable, expanded_band
+from mcucompiler.stream.types import Access, Band, Reading
+
+ROW_AXIS = 2
+_IMAGE_RANK = 4
+_NHWC = (0, 2, 3, 1)
+_WINDOWS = (Conv, MaxPool, AveragePool)
+_ROWWISE = (Add, Sub, Mul, Div, Lookup, Unary, FlipSign, Quantize, Dequantize, Cast, Concat, Softmax)
+
+
+def is_image(stored: Stored) -> bool:
+    """Whether a tensor is one image whose rows are contiguous: [1, C, H, W] in NHWC order."""
+    tensor = stored.tensor
+    return (
+        len(tensor.shape) == _IMAGE_RANK
+        and tensor.shape[0] == 1
+        and stored.layout.equivalent(channels_last(tensor.shape))
+        and stored.place.dense
+    )
+
+
+def row_bytes(tensor: Tensor) -> int:
+    """Bytes of a row of an image."""
+    return tensor.shape[1] * tensor.shape[3] * item_bytes(tensor)
+
+
+class BandMaker:
+    """Makes bands of the layers of a program, each only once.
+
+    Args:
+        lowered: the program, layer by layer.
+    """
+
+    def __init__(self, lowered: Lowered) -> None:
+        self.lowered = lowered
+        self._made: dict[tuple[int, int], Band | None] = {}
+        self._expanded: dict[tuple[int, int], Band | None] = {}
+
+    def height(self, step: int) -> int | None:
+        """Rows of a layer's output; None where it can be in no stream."""
+        layer = self.lowered.steps[step]
+        if len(layer.writes) != 1 or not isinstance(layer.node.op, (*_WINDOWS, *_ROWWISE)):
+            return None
+        target = self.lowered.stored[layer.writes[0]]
+        return target.tensor.shape[ROW_AXIS] if is_image(target) else None
+
+    def band(self, step: int, rows: int) -> Band | None:
+        """The band of a layer with ``rows`` rows a run; None where no kernel can do it."""
+        if (step, rows) not in self._made:
+            self._made[step, rows] = self._make(self.lowered.steps[step], rows)
+        return self._made[step, rows]
+
+    def expandable(self, step: int) -> bool:
+        """Whether a layer is a 1x1 convolution that may be made anew for each window of the layer that follows."""
+        return self.expanded(step, 1) is not None
+
+    def expanded(self, step: int, rows: int) -> Band | None:
+        """The band of a 1x1 convolution together with the depthwise one that follows; None where there is none."""
+        if (step, rows) not in self._expanded:
+            steps = self.lowered.steps
+            band = None
+            if step + 1 < len(steps) and expandable(self.lowered, steps[step], steps[step + 1]):
+                depthwise = self.band(step + 1, rows) if self.height(step + 1) else None
+                band = expanded_band(self.lowered, steps[step], depthwise) if depthwise is not None else None
+            self._expanded[step, rows] = band
+        return self._expanded[step, rows]
+
+    def _make(self, layer: LoweredStep, rows: int) -> Band | None:
+        height = self.lowered.stored[layer.writes[0]].tensor.shape[ROW_AXIS]
+        runs = height // rows
+        readings = []
+        for index, name in layer.reads.items():
+            reading = self._reading(layer.node, index, name, rows, runs)
+            if reading is None:
+                return None
+            readings.append((index, reading))
+        if all(reading.access is Access.WHOLE for _, reading in readings):
+            return None
+        call = self._call(layer.node, dict(readings), rows)
+        if call is None:
+            return None
+        return Band(
+            node=layer.node,
+            call=call,
+            readings=tuple(readings),
+            writes=layer.writes[0],
+            rows=rows,
+            runs=runs,
+            macs=layer.macs,
+        )
+
+    def _reading(self, node: Node, index: int, name: str, rows: int, runs: int) -> Reading | None:
+        """Which rows of an input the runs read; None where they do not advance evenly."""
+        graph, stored = self.lowered.graph, self.lowered.stored[name]
+        if not stored.place.dense:
+            return None
+        if len(stored.tensor.shape) < _IMAGE_RANK or stored.tensor.shape[ROW_AXIS] == 1 < runs * rows:
+            return Reading(tensor=name, access=Access.WHOLE)
+        if not is_image(stored):
+            return None
+        ranges = [
+            node.op.input_range(graph.ins(node), graph.outs(node), index, ROW_AXIS, run * rows, (run + 1) * rows)
+            for run in range(runs)
+        ]
+        known = [found for found in ranges if found is not None]
+        if len(known) < runs:
+            return None
+        first, stop = known[0]
+        step = known[1][0] - first if runs > 1 else 0
+        if any(found != (first + run * step, stop + run * step) for run, found in enumerate(known)):
+            return None
+        count = stop - first
+        dense = (first, step, count) == (0, rows, rows) or (count == 1 and first == 0)
+        inside = first >= 0 and first + (runs - 1) * step + count <= stored.tensor.shape[ROW_AXIS]
+        border = _border(node.op, stored.tensor)
+        if not inside and (border is None or not isinstance(node.op, _WINDOWS)):
+            return None
+        return Reading(
+            tensor=name,
+            access=Access.DENSE if dense and inside else Access.POINTERS,
+            first=first,
+            step=step,
+            count=count,
+            border=border or 0,
+        )
+
+    def _call(self, node: Node, readings: dict[int, Reading], rows: int) -> KernelCall | None:
+        """The kernel call for one run."""
+        graph = self.lowered.graph
+        inputs = tuple(
+            self._input(tensor, readings.get(index)) if tensor is not None and not tensor.is_constant else tensor
+            for index, tensor in enumerate(graph.ins(node))
+        )
+        (target,) = graph.outs(node)
+        context = NodeContext(
+            node=node.replace(op=_without_rows_of_padding(node.op)),
+            inputs=inputs,
+            outputs=(_dense(_banded(target, rows)),),
+            options=self.lowered.options,
+        )
+        by_pointer = any(reading.access is Access.POINTERS for reading in readings.values())
+        variants: tuple[Variant, ...] = row_pointer_variants(node.op) if by_pointer else variants_of(node.op)
+        calls = [variant.lower(context) for variant in variants if variant.reject(context) is None]
+        return min(calls, key=lambda call: call.cycles, default=None)
+
+    def _input(self, tensor: Tensor, reading: Reading | None) -> Stored:
+        if reading is None or reading.access is Access.WHOLE:
+            return self.lowered.stored[tensor.name]
+        banded = _banded(tensor, reading.count)
+        place = replace(dense_place(tensor.name, banded), row_pointers=reading.access is Access.POINTERS)
+        return Stored(tensor=banded, layout=channels_last(banded.shape), place=place)
+
+
+def _border(op: Operator, tensor: Tensor) -> int | None:
+    """The byte value that a window finds outside the image; None where rows outside cannot be had."""
+    if tensor.dtype not in ("int8", "uint8") or tensor.quant is None:
+        return None
+    if isinstance(op, Conv):
+        return tensor.quant.z
+    if isinstance(op, MaxPool):
+        return -128 if tensor.dtype == "int8" else 0
+    return None
+
+
+def _without_rows_of_padding(op: Operator) -> Operator:
+    """The operator without padding above and below, which pointers to border rows take the place of."""
+    if isinstance(op, Conv | MaxPool | AveragePool):
+        _, left, _, right = op.pads
+        return replace(op, pads=(0, left, 0, right))
+    return op
+
+
+def _banded(tensor: Tensor, rows: int) -> Tensor:
+    n, channels, _, width = tensor.shape
+    return tensor.replace(shape=(n, channels, rows, width))
+
+
+def _dense(tensor: Tensor) -> Stored:
+    return Stored(tensor=tensor, layout=channels_last(tensor.shape), place=dense_place(tensor.name, tensor))

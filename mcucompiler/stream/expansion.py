@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Inverted bottlenecks without the expanded tensor: a 1x1 convolution made anew for each window of a depthwise one.
+
+Where rows of the narrow input are cheap to keep and those of the expanded tensor are not, each run of
+the depthwise convolution first expands the rows of its window, a few channels at a time. That repeats
+work: with windows of K rows that advance by s, each row is expanded K / s times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mcucompiler.ir.graph import Node, QuantParams, Tensor
+from mcucompiler.lower.layout import channels_last
+from mcucompiler.lower.types import (
+    Call,
+    Exactness,
+    KernelCall,
+    Lowered,
+    LoweredStep,
+    NodeContext,
+    Place,
+    Stored,
+    dense_place,
+)
+from mcucompiler.lower.variants import row_pointer_variants, variants_of
+from mcucompiler.ops import Conv
+from mcucompiler.schedule.overlaps import whole_words
+from mcucompiler.stream.types import Access, Band, Chunk, Expansion, Reading
+
+_MOST_CHANNELS = 16
+_LEAST_CHANNELS = 4
+
+
+def expandable(lowered: Lowered, expand: LoweredStep, depthwise: LoweredStep) -> bool:
+    """Whether two layers are the first two of an inverted bottleneck."""
+    graph = lowered.graph
+    first, second = expand.node, depthwise.node
+    if not isinstance(first.op, Conv) or not isinstance(second.op, Conv) or depthwise.reads.get(0) != expand.writes[0]:
+        return False
+    weights, taps = graph.ins(first)[1], graph.ins(second)[1]
+    if weights is None or taps is None or weights.data is None or taps.data is None:
+        return False
+    channels = graph.tensors[expand.writes[0]].shape[1]
+    pointwise = weights.shape[2:] == (1, 1) and first.op.groups == 1
+    plain = set(first.op.strides) == {1} and not any(first.op.pads)
+    return pointwise and plain and second.op.groups == channels == taps.shape[0] and _chunk(channels) > 0
+
+
+def expanded_band(lowered: Lowered, expand: LoweredStep, depthwise: Band) -> Band | None:
+    """The band that computes both layers; None where no kernel can do it.
+
+    Args:
+        lowered: the program.
+        expand: the 1x1 convolution.
+        depthwise: the band of the depthwise convolution alone, which reads its window by pointers.
+    """
+    ((_, window),) = depthwise.readings
+    source = lowered.stored[expand.reads[0]]
+    wide = lowered.graph.tensors[expand.writes[0]]
+    channels, height, width = wide.shape[1:]
+    if window.access is not Access.POINTERS or wide.quant is None:
+        return None
+    size = _chunk(channels)
+    maker = _ChunkMaker(lowered, expand.node, depthwise, window)
+    chunks = []
+    for first in range(0, channels, size):
+        calls = maker.expand(source.tensor, first, size), maker.depthwise(first, size)
+        if calls[0] is None or calls[1] is None:
+            return None
+        chunks.append(Chunk(channel=first, expand=calls[0], depthwise=calls[1]))
+    buffer = whole_words(max(max(c.expand.scratch_bytes, c.depthwise.scratch_bytes) for c in chunks))
+    inside = sum(
+        min(window.begin(run) + window.count, height) - max(window.begin(run), 0) for run in range(depthwise.runs)
+    )
+    recomputed = (inside - height) * expand.macs // height
+    return replace(
+        depthwise,
+        call=_needs(chunks, window.count, buffer, width * size),
+        readings=((0, replace(window, tensor=source.tensor.name, access=Access.EACH, border=0)),),
+        macs=depthwise.macs + expand.macs,
+        recomputed_macs=recomputed,
+        expansion=Expansion(
+            node=expand.node,
+            chunks=tuple(chunks),
+            rows=window.count,
+            row_bytes=width * size,
+            buffer=buffer,
+            height=height,
+            border=wide.quant.z,
+        ),
+    )
+
+
+def _chunk(channels: int) -> int:
+    """Channels of a chunk; 0 where they cannot be divided."""
+    return max((n for n in range(_LEAST_CHANNELS, _MOST_CHANNELS + 1) if channels % n == 0), default=0)
+
+
+def _needs(chunks: Sequence[Chunk], rows: int, buffer: int, row_bytes: int) -> Call:
+    calls = [call for chunk in chunks for call in (chunk.expand, chunk.depthwise)]
+    return Call(
+        variant="expansion",
+        scratch_bytes=buffer + whole_words(rows * row_bytes),
+        stack_bytes=max(call.stack_bytes for call in calls),
+        instructions=sum(rows * chunk.expand.instructions + chunk.depthwise.instructions for chunk in chunks),
+        cycles=sum(rows * chunk.expand.cycles + chunk.depthwise.cycles for chunk in chunks),
+        exactness=Exactness(
+            proved=sum(call.exactness.proved for call in calls),
+            float_tail=sum(call.exactness.float_tail for call in calls),
+        ),
+        float_arithmetic=any(call.float_arithmetic for call in calls),
+    )
+
+
+class _ChunkMaker:
+    def __init__(self, lowered: Lowered, expand: Node, depthwise: Band, window: Reading) -> None:
+        self.lowered, self.node, self.band, self.window = lowered, expand, depthwise, window
+        self.wide = lowered.graph.tensors[expand.outputs[0]]
+
+    def expand(self, source: Tensor, first: int, size: int) -> KernelCall | None:
+        """The call that makes one row of a chunk."""
+        width = source.shape[3]
+        row = source.replace(shape=(1, source.shape[1], 1, width))
+        made = self.wide.replace(shape=(1, size, 1, width))
+        constants = _constants(self.lowered, self.node, first, size)
+        context = NodeContext(
+            node=self.node,
+            inputs=(_dense(row), *constants),
+            outputs=(_dense(made),),
+            options=self.lowered.options,
+        )
+        calls = [variant.lower(context) for variant in variants_of(self.node.op) if variant.reject(context) is None]
+        return min(calls, key=lambda call: call.cycles, default=None)
+
+    def depthwise(self, first: int, size: int) -> KernelCall | None:
+        """The call that convolves the rows of a window of a chunk, into its channels of the output."""
+        node = self.band.node
+        target = self.lowered.graph.tensors[self.band.writes]
+        channels, width = target.shape[1], target.shape[3]
+        rows = self.wide.replace(shape=(1, size, self.window.count, self.wide.shape[3]))
+        made = target.replace(shape=(1, size, self.band.rows, width))
+        place = Place(buffer=target.name, offset=0, rows=self.band.rows * width, row=size, stride=channels)
+        op = node.op
+        if not isinstance(op, Conv):
+            raise TypeError(f"{node.name!r} is {op.kind}, not Conv")
+        context = NodeContext(
+            node=node.replace(op=replace(op, pads=(0, op.pads[1], 0, op.pads[3]), groups=size)),
+            inputs=(
+                Stored(
+                    tensor=rows,
+                    layout=channels_last(rows.shape),
+                    place=replace(dense_place(rows.name, rows), row_pointers=True),
+                ),
+                *_constants(self.lowered, node, first, size),
+            ),
+            outputs=(Stored(tensor=made, layout=channels_last(made.shape), place=place),),
+            options=self.lowered.options,
+        )
+        calls = [variant.lower(context) for variant in row_pointer_variants(op) if variant.reject(context) is None]
+        return min(calls, key=lambda call: call.cycles, default=None)
+
+
+def _constants(lowered: Lowered, node: Node, first: int, size: int) -> tuple[Tensor | None, ...]:
+    """Weights and bias of some output channels."""
+    return tuple(_part(tensor, first, size) for tensor in lowered.graph.ins(node)[1:])
+
+
+def _part(tensor: Tensor | None, first: int, size: int) -> Tensor | None:
+    if tensor is None or tensor.data is None:
+        return tensor
+    quant = tensor.quant
+    if quant is not None and not quant.per_tensor and quant.axis == 0:
+        part = slice(first, first + size)
+        quant = QuantParams(scale=quant.scale[part], zero_point=quant.zero_point[part], axis=0)
+    return tensor.replace(shape=(size, *tensor.shape[1:]), data=tensor.data[first : first + size], quant=quant)
+
+
+def _dense(tensor: Tensor) -> Stored:
+    return Stored(tensor=tensor, layout=channels_last(tensor.shape), place=dense_place(tensor.name, tensor))

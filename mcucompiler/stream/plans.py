@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans of a network: its frontier of memory against time, and the choice of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from mcucompiler.lower.types import Lowered
+from mcucompiler.memory import plan_memory
+from mcucompiler.memory.types import MemoryPlan
+from mcucompiler.memory.verify import verify_memory
+from mcucompiler.schedule import make_schedule, schedule_in_order
+from mcucompiler.schedule.types import Schedule
+from mcucompiler.schedule.verify import verify_schedule
+from mcucompiler.stream.compose import Composer, with_streams
+from mcucompiler.stream.search import Path, find_edges, frontier
+
+RUN_STACK_BYTES = 64
+"""The run function's own frame: saved registers and outgoing arguments."""
+MOST_SLOWDOWN = 1.25
+"""How much more time than the fastest plan the smallest one may take when memory is to be saved."""
+
+
+def stack_bound(schedule: Schedule) -> int:
+    """Upper bound, in bytes, on the stack of the network's own functions."""
+    return RUN_STACK_BYTES + max((step.call.stack_bytes for step in schedule.lowered.steps), default=0)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """A network with everything placed; it has passed its verifiers.
+
+    Attributes:
+        lowered: layers and streams.
+        schedule: their order.
+        memory: the arena.
+    """
+
+    lowered: Lowered
+    schedule: Schedule
+    memory: MemoryPlan
+
+    @property
+    def ram_bytes(self) -> int:
+        """Arena and stack."""
+        return self.memory.arena_bytes + stack_bound(self.schedule)
+
+    @property
+    def cycles(self) -> int:
+        """Estimated cycles."""
+        return sum(step.call.cycles for step in self.lowered.steps)
+
+
+def plan_lowered(lowered: Lowered) -> Plan:
+    """The better of the searched order and the program's own."""
+    schedules = [make_schedule(lowered)]
+    in_order = schedule_in_order(lowered, range(len(lowered.steps)))
+    if in_order.order != schedules[0].order:
+        schedules.append(in_order)
+    plans = []
+    for schedule in schedules:
+        verify_schedule(schedule)
+        memory = plan_memory(schedule)
+        verify_memory(schedule, memory)
+        plans.append(Plan(lowered=lowered, schedule=schedule, memory=memory))
+    return min(plans, key=lambda plan: plan.memory.arena_bytes)
+
+
+class Frontier:
+    """All plans of a network that no other one beats in both memory and time.
+
+    Args:
+        layered: plans layer by layer, of different lowerings of the network.
+        fed: tensor whose rows the caller pushes; None for a resident input.
+        progress: called with a count of what is done and of what there is.
+    """
+
+    def __init__(
+        self,
+        layered: Sequence[Plan],
+        fed: str | None = None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        self._sources: list[tuple[Composer, Path]] = []
+        for number, plan in enumerate(layered):
+            composer = Composer(in_order(plan.schedule))
+            cuts = len(composer.lowered.steps)
+
+            def report(cut: int, total: int, number: int = number) -> None:
+                progress(number * total + cut, len(layered) * total)
+
+            edges = find_edges(composer, fed, report)
+            self._sources += [(composer, path) for path in frontier(edges, cuts)]
+        self._sources.sort(key=lambda source: (source[1].cycles, source[1].bytes))
+        self._plans: dict[int, Plan] = {}
+
+    def plans(self) -> tuple[Plan, ...]:
+        """The whole frontier, the fastest first."""
+        kept: list[Plan] = []
+        for index in range(len(self._sources)):
+            if self._promises(index, kept[-1].ram_bytes if kept else None):
+                plan = self._plan(index)
+                if not kept or plan.ram_bytes < kept[-1].ram_bytes:
+                    kept.append(plan)
+        return tuple(kept)
+
+    def fastest(self, limit: int | None) -> Plan | None:
+        """The fastest plan whose arena and stack take at most ``limit`` bytes; None where there is none."""
+        for index in range(len(self._sources)):
+            if self._promises(index, None if limit is None else limit + 1):
+                plan = self._plan(index)
+                if limit is None or plan.ram_bytes <= limit:
+                    return plan
+        return None
+
+    def smallest(self, most_cycles: float | None = None) -> Plan | None:
+        """The plan with the least memory, of those that take at most ``most_cycles``; None where there is none."""
+        best: Plan | None = None
+        for index in reversed(range(len(self._sources))):
+            path = self._sources[index][1]
+            if most_cycles is not None and path.cycles > most_cycles:
+                continue
+            if self._promises(index, best.ram_bytes if best else None):
+                plan = self._plan(index)
+                if best is None or plan.ram_bytes < best.ram_bytes:
+                    best = plan
+        return best
+
+    def _promises(self, index: int, bound: int | None) -> bool:
+        """Whether a plan may need less than ``bound`` bytes: its arena is not known before it is placed."""
+        return bound is None or self._sources[index][1].bytes < bound
+
+    def _plan(self, index: int) -> Plan:
+        if index not in self._plans:
+            composer, path = self._sources[index]
+            self._plans[index] = plan_lowered(with_streams(composer, path.streams))
+        return self._plans[index]
+
+
+def in_order(schedule: Schedule) -> Lowered:
+    """The program with its steps in the order in which they run."""
+    steps = tuple(schedule.lowered.steps[index] for index in schedule.order)
+    return replace(schedule.lowered, steps=steps)
+
+
+def streams_of(plan: Plan) -> Iterator[tuple[int, int]]:
+    """Position and number of layers of each stream of a plan."""
+    for position, index in enumerate(plan.schedule.order):
+        layers = len(plan.lowered.steps[index].nodes)
+        if layers > 1:
+            yield position, layers

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which layers run as streams: the whole frontier of memory against time, by label setting over cuts.
+
+The steps have a fixed order. A cut lies between two of them; an edge from cut to cut is a layer, or a
+stream of all layers between. What is live at a cut does not depend on how it was reached, so a plan
+is a path, its memory the most that any of its edges needs, its time the sum; a path is kept where no
+other one to the same cut needs neither less memory nor less time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import networkx as nx
+
+from mcucompiler.lower.types import Lowered, LoweredStep
+from mcucompiler.schedule.dependencies import buffers_of
+from mcucompiler.schedule.overlaps import best_matching, step_overlaps, whole_words
+from mcucompiler.stream.bands import row_bytes
+from mcucompiler.stream.compose import Composer, GroupChoice
+from mcucompiler.stream.types import Band, StreamCall
+
+_ROWS = (1, 2, 4)
+_MOST_LABELS = 64
+_MOST_EXPANSIONS = 3
+_INFINITE = 1 << 62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """A layer or a stream between two cuts.
+
+    Attributes:
+        choice: the layers.
+        step: what runs.
+        bytes: what is live while it runs.
+        cycles: estimated.
+    """
+
+    choice: GroupChoice
+    step: LoweredStep
+    bytes: int
+    cycles: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Path:
+    """A plan: edges from the first cut to the last.
+
+    Attributes:
+        bytes: the most that an edge needs.
+        cycles: estimated, of all edges.
+        edges: in order.
+    """
+
+    bytes: int
+    cycles: int
+    edges: tuple[Edge, ...]
+
+    @property
+    def streams(self) -> dict[GroupChoice, LoweredStep]:
+        """The streams among the edges."""
+        return {e.choice: e.step for e in self.edges if isinstance(e.step.call, StreamCall)}
+
+
+class _Lives:
+    """Between which steps of the fixed order each buffer holds something."""
+
+    def __init__(self, lowered: Lowered, fed: str | None) -> None:
+        self.lowered = lowered
+        self.first: dict[str, int] = {}
+        self.last: dict[str, int] = {}
+        for name in lowered.graph.inputs:
+            self._touch(lowered.stored[name].place.buffer, -1)
+        for index, step in enumerate(lowered.steps):
+            for buffer in buffers_of(lowered, step):
+                self._touch(buffer, index)
+        for name in lowered.graph.outputs:
+            self._touch(lowered.stored[name].place.buffer, len(lowered.steps))
+        if fed is not None:
+            buffer = lowered.stored[fed].place.buffer
+            del self.first[buffer], self.last[buffer]
+        self.sizes = {name: whole_words(lowered.buffers[name].size_bytes) for name in self.first}
+
+    def _touch(self, buffer: str, index: int) -> None:
+        self.first[buffer] = min(index, self.first.get(buffer, index))
+        self.last[buffer] = max(index, self.last.get(buffer, index))
+
+    def bytes(self, step: LoweredStep, first: int, stop: int) -> int:
+        """What is live while a step takes the place of those from ``first`` to before ``stop``."""
+        seen = set(buffers_of(self.lowered, step)) & set(self.first)
+        live = seen | {b for b in self.first if self.first[b] < first and self.last[b] >= stop}
+        usable = [
+            overlap
+            for overlap in step_overlaps(self.lowered, step)
+            if first <= self.last.get(overlap.into, -1) < stop and first <= self.first[overlap.buffer]
+        ]
+        saved = sum(overlap.saved_bytes for overlap in best_matching(usable))
+        return sum(self.sizes[name] for name in live) + whole_words(step.call.scratch_bytes) - saved
+
+    def least_bytes(self, first: int, stop: int) -> int:
+        """What any step in the place of those from ``first`` to before ``stop`` needs, rings apart.
+
+        Every buffer that lives on, and of those that are consumed and made at least the larger sum.
+        """
+        before = after = through = 0
+        for name, size in self.sizes.items():
+            born, dies = self.first[name], self.last[name]
+            if born < first and dies >= stop:
+                through += size
+            elif born < first <= dies:
+                before += size
+            elif first <= born < stop <= dies:
+                after += size
+        return through + max(before, after)
+
+
+class _Search:
+    """Finds the edges.
+
+    Args:
+        composer: of the program.
+        fed: tensor whose rows the caller pushes.
+    """
+
+    def __init__(self, composer: Composer, fed: str | None) -> None:
+        self.composer, self.fed = composer, fed
+        lowered = composer.lowered
+        self.lives = _Lives(lowered, fed)
+        self.layers = [
+            Edge(
+                choice=GroupChoice(first=i, stop=i + 1),
+                step=step,
+                bytes=self.lives.bytes(step, i, i + 1),
+                cycles=step.call.cycles,
+            )
+            for i, step in enumerate(lowered.steps)
+        ]
+        self.takes = {i for i, step in enumerate(lowered.steps) if fed in step.reads.values()} if fed else set()
+        self.stops = [self._reach(first) for first in range(len(self.layers))]
+        self.floor = self._floor()
+
+    def _reach(self, first: int) -> int:
+        """One past the last step that may be in a stream that begins at ``first``."""
+        stop = first
+        maker = self.composer.maker
+        while stop < len(self.layers) and maker.height(stop) and maker.band(stop, 1) is not None:
+            stop += 1
+        return stop
+
+    def _begins(self, first: int, stop: int) -> str | None:
+        """The tensor that is pushed into a stream, provided that the stream takes all of it."""
+        return self.fed if self.fed and first == 0 and self.takes <= set(range(stop)) else None
+
+    def _possible(self, first: int, stop: int) -> bool:
+        inside = any(first <= index < stop for index in self.takes)
+        fed = self._begins(first, stop) is not None
+        return fed if inside else stop - first > 1
+
+    def _floor(self) -> int:
+        """No plan needs less: the most that a step needs in its cheapest edge."""
+        least = [edge.bytes if index not in self.takes else _INFINITE for index, edge in enumerate(self.layers)]
+        for first, reach in enumerate(self.stops):
+            for stop in range(first + 1, reach + 1):
+                if self._possible(first, stop):
+                    needed = self._least(first, stop)
+                    for index in range(first, stop):
+                        least[index] = min(least[index], needed)
+        return max(least, default=0)
+
+    def _least(self, first: int, stop: int) -> int:
+        return self.lives.least_bytes(first, stop) + self._least_rings(first, stop)
+
+    def _least_rings(self, first: int, stop: int) -> int:
+        """Bytes of the windows that bands read from tensors between them, and of the most scratch of a band."""
+        lowered, maker = self.composer.lowered, self.composer.maker
+        rings: dict[str, int] = {}
+        scratch = 0
+        bands = [maker.band(index, 1) for index in range(first, stop)]
+        made = {band.writes for band in bands if band is not None}
+        for index, band in enumerate(bands):
+            if band is None or maker.expandable(first + index):
+                continue
+            if not (index and maker.expandable(first + index - 1)):
+                scratch = max(scratch, whole_words(band.call.scratch_bytes))
+                for _, reading in band.readings:
+                    if reading.tensor in made and not self._guest(bands, reading.tensor):
+                        size = reading.count * row_bytes(lowered.graph.tensors[reading.tensor])
+                        rings[reading.tensor] = max(size, rings.get(reading.tensor, 0))
+        return sum(rings.values()) + scratch
+
+    def _guest(self, bands: Sequence[Band | None], tensor: str) -> bool:
+        maker = next(band for band in bands if band is not None and band.writes == tensor)
+        return any(overlap.same for overlap in maker.call.overlaps)
+
+    def streams(self, first: int) -> Iterator[Edge]:
+        """The streams that begin at a cut and may be worth while."""
+        for stop in range(first + 1, self.stops[first] + 1):
+            if not self._possible(first, stop):
+                continue
+            most = max(layer.bytes for layer in self.layers[first:stop])
+            fed = self._begins(first, stop)
+            if fed is None and (most <= self.floor or self._least(first, stop) >= most):
+                continue
+            yield from self._variants(first, stop, fed, _INFINITE if fed else most)
+
+    def _variants(self, first: int, stop: int, fed: str | None, most: int) -> Iterator[Edge]:
+        """With one or more rows at a time; with the largest expanded tensors kept, or made anew."""
+        for rows in _ROWS:
+            edge = self._edge(GroupChoice(first=first, stop=stop, rows=rows, fed=fed))
+            if edge is None:
+                continue
+            if edge.bytes < most:
+                yield edge
+            for expansions in self._expansions(edge):
+                leaner = self._edge(GroupChoice(first=first, stop=stop, rows=rows, expansions=expansions, fed=fed))
+                if leaner is not None and leaner.bytes < min(most, edge.bytes):
+                    yield leaner
+
+    def _expansions(self, edge: Edge) -> Iterator[frozenset[int]]:
+        """Sets of expanding layers to make anew, those with the largest rings first."""
+        call, lowered = edge.step.call, self.composer.lowered
+        if not isinstance(call, StreamCall) or edge.bytes <= self.floor:
+            return
+        rings = {rows.tensor: rows.slots * rows.row_bytes for rows in call.rows if rows.offset is not None}
+        found = [
+            (rings[name], index)
+            for index in range(edge.choice.first, edge.choice.stop - 1)
+            if (name := lowered.steps[index].writes[0]) in rings and self.composer.maker.expandable(index)
+        ]
+        taken: set[int] = set()
+        for _, index in sorted(found, reverse=True)[:_MOST_EXPANSIONS]:
+            taken.add(index)
+            yield frozenset(taken)
+
+    def _edge(self, choice: GroupChoice) -> Edge | None:
+        step = self.composer.stream(choice)
+        if step is None:
+            return None
+        needed = self.lives.bytes(step, choice.first, choice.stop)
+        return Edge(choice=choice, step=step, bytes=needed, cycles=step.call.cycles)
+
+
+def find_edges(composer: Composer, fed: str | None, progress: Callable[[int, int], None]) -> nx.MultiDiGraph[int]:
+    """The graph of cuts with all layers and all streams that may be worth while.
+
+    Args:
+        composer: of the program.
+        fed: tensor whose rows the caller pushes; the first edge must then be a stream that takes them.
+        progress: called with the cut and the number of cuts.
+    """
+    search = _Search(composer, fed)
+    graph: nx.MultiDiGraph[int] = nx.MultiDiGraph()
+    for first, layer in enumerate(search.layers):
+        progress(first, len(search.layers))
+        if first not in search.takes:
+            graph.add_edge(first, first + 1, edge=layer)
+        for edge in search.streams(first):
+            graph.add_edge(first, edge.choice.stop, edge=edge)
+    return graph
+
+
+def frontier(graph: nx.MultiDiGraph[int], cuts: int) -> tuple[Path, ...]:
+    """The plans that no other one beats in both memory and time; the fastest first.
+
+    Args:
+        graph: of cuts 0 to ``cuts``, edges with their ``Edge`` as attribute "edge".
+        cuts: number of the last cut.
+    """
+    labels: dict[int, list[Path]] = {0: [Path(bytes=0, cycles=0, edges=())]}
+    for cut in range(1, cuts + 1):
+        incoming: list[tuple[int, Edge]] = [
+            (before, data["edge"]) for before, _, data in graph.in_edges(cut, data=True)
+        ]
+        labels[cut] = _undominated(
+            [
+                Path(bytes=max(path.bytes, edge.bytes), cycles=path.cycles + edge.cycles, edges=(*path.edges, edge))
+                for before, edge in incoming
+                for path in labels.get(before, ())
+            ]
+        )
+    return tuple(labels[cuts])
+
+
+def _undominated(paths: Sequence[Path]) -> list[Path]:
+    kept: list[Path] = []
+    for path in sorted(paths, key=lambda p: (p.cycles, p.bytes, len(p.edges))):
+        if not kept or path.bytes < kept[-1].bytes:
+            kept.append(path)
+    if len(kept) <= _MOST_LABELS:
+        return kept
+    # Evenly over the frontier, with both ends.
+    return [kept[round(i * (len(kept) - 1) / (_MOST_LABELS - 1))] for i in range(_MOST_LABELS)]

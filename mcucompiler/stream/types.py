@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stream: a group of layers that run row by row, with only the rows that are still needed in memory.
+
+Each layer of a stream is a ``Band``: a kernel that computes a few rows of its output from a few rows
+of its inputs. The rows of the tensors between the layers lie in rings. A stream runs by one rule,
+which plan, verifier and C share: of the bands whose inputs are there, the last one in order runs
+next; so nothing is computed before it is needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from mcucompiler.ir.graph import Node
+from mcucompiler.lower.types import Call, KernelCall
+
+
+class Access(Enum):
+    """How a band's kernel gets at the rows of an input."""
+
+    DENSE = "a pointer to rows that lie one behind the other"
+    POINTERS = "an array of pointers to rows"
+    EACH = "a pointer to one row after the other"
+    WHOLE = "a pointer to the whole tensor, which is complete before the stream begins"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """Which rows of an input a band reads. Run n reads the rows ``first + n * step`` and the ``count - 1`` after them.
+
+    Attributes:
+        tensor: its name.
+        access: how.
+        first: the first row of run 0; negative where that lies above the image.
+        step: rows from run to run.
+        count: rows in a run.
+        border: the byte that rows outside the image consist of.
+    """
+
+    tensor: str
+    access: Access
+    first: int = 0
+    step: int = 0
+    count: int = 0
+    border: int = 0
+
+    def begin(self, run: int) -> int:
+        """The first row that a run reads; may lie outside the image."""
+        return self.first + run * self.step
+
+    def needed(self, run: int, height: int) -> int:
+        """How many rows of the image must be there for a run."""
+        return min(height, max(0, self.begin(run) + self.count))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Chunk:
+    """Some channels of an inverted bottleneck.
+
+    Attributes:
+        channel: the first of them.
+        expand: makes one row of them.
+        depthwise: convolves the rows of a window into the band's output.
+    """
+
+    channel: int
+    expand: KernelCall
+    depthwise: KernelCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Expansion:
+    """The expanding 1x1 convolution of an inverted bottleneck, made anew for each window of the depthwise one.
+
+    The expanded tensor never exists: of a few channels at a time the rows of one window do.
+
+    Attributes:
+        node: the 1x1 convolution.
+        chunks: by channels.
+        rows: rows of a window.
+        row_bytes: bytes of a row of a chunk.
+        buffer: offset of the rows from the start of the kernels' scratch.
+        height: rows of the expanded image.
+        border: the byte that rows outside the expanded image consist of.
+    """
+
+    node: Node
+    chunks: tuple[Chunk, ...]
+    rows: int
+    row_bytes: int
+    buffer: int
+    height: int
+    border: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Band:
+    """A layer that runs a few rows at a time.
+
+    Attributes:
+        node: the layer.
+        call: what one run needs; the kernel, unless there is an expansion.
+        readings: by input index; constants are not among them.
+        writes: name of the tensor that it makes.
+        rows: rows that a run makes.
+        runs: how often it runs.
+        macs: multiply-accumulates of the layer.
+        recomputed_macs: those that are done more than once, counted as often as they are repeated.
+        expansion: the layer in front of this one that it computes as well, chunk by chunk.
+    """
+
+    node: Node
+    call: Call
+    readings: tuple[tuple[int, Reading], ...]
+    writes: str
+    rows: int
+    runs: int
+    macs: int
+    recomputed_macs: int = 0
+    expansion: Expansion | None = None
+
+    @property
+    def kernels(self) -> tuple[tuple[Node, KernelCall], ...]:
+        """The kernel calls of a run, each with its node."""
+        if self.expansion is None:
+            return ((self.node, kernel_call_of(self.call)),)
+        expands = ((self.expansion.node, chunk.expand) for chunk in self.expansion.chunks)
+        return (*expands, *((self.node, chunk.depthwise) for chunk in self.expansion.chunks))
+
+
+def kernel_call_of(call: Call) -> KernelCall:
+    """A call that must be one of a kernel.
+
+    Raises:
+        TypeError: for another call.
+    """
+    if not isinstance(call, KernelCall):
+        raise TypeError(f"not the call of a kernel: {call!r}")
+    return call
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Where the rows of a tensor lie while a stream runs.
+
+    Row r lies in slot r modulo ``slots``. Exactly one of these holds: the tensor is whole in a buffer
+    of the program (``offset`` and ``guest_of`` None), its slots lie in the stream's scratch
+    (``offset``), or each of its rows lies over the row of another tensor from which it was computed
+    and which nobody needs any more (``guest_of``).
+
+    Attributes:
+        tensor: its name.
+        height: rows of the image.
+        row_bytes: bytes of a row.
+        slots: rows that memory is kept for.
+        offset: bytes from the start of the scratch to slot 0.
+        guest_of: name of the tensor.
+        lead: for a guest: row r lies where row ``lead + r * stride`` of the other tensor lay.
+        stride: see ``lead``.
+    """
+
+    tensor: str
+    height: int
+    row_bytes: int
+    slots: int
+    offset: int | None = None
+    guest_of: str | None = None
+    lead: int = 0
+    stride: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StreamCall(Call):
+    """Layers that run as a stream; ``scratch_bytes`` holds rings, the kernels' scratch and, if fed, the state.
+
+    Attributes:
+        bands: in topological order.
+        rows: of every tensor that the bands read by rows or write, by name.
+        fed: name of the tensor whose rows the caller pushes, None where the stream begins by itself.
+        kernel_scratch: offset of the kernels' scratch in the stream's.
+        state: offset of the counters of runs, which are kept between pushes; None on the stack.
+        most_runs: most runs of bands between two pushes, or in all.
+        recomputed_macs: multiply-accumulates that are repeated.
+    """
+
+    bands: tuple[Band, ...]
+    rows: tuple[Rows, ...]
+    fed: str | None = None
+    kernel_scratch: int = 0
+    state: int | None = None
+    most_runs: int = 0
+    recomputed_macs: int = 0
+
+    def rows_of(self, tensor: str) -> Rows:
+        """Where the rows of a tensor lie."""
+        return next(rows for rows in self.rows if rows.tensor == tensor)

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks a stream by running it on tags in the planned arena; nothing here is shared with the planner.
+
+The bands run by the rule that the C follows. What each run must find is asked of the operator: the
+rows that its receptive field covers, each byte with the tag of the very element.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mcucompiler.ir.graph import Graph
+from mcucompiler.stream.types import Access, Band, Expansion, Reading, Rows, StreamCall
+
+Tags = npt.NDArray[np.int64]
+
+_ROW_AXIS = 2
+_GARBAGE = -1
+_STATE = -2
+_INSIDE = 1 << 62
+_FEW = 8
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Surroundings:
+    """What a stream finds when it begins.
+
+    Attributes:
+        arena: a tag for each byte; changed by the replay.
+        scratch: offset of the stream's scratch.
+        starts: offset of each tensor that lies whole in the arena.
+        tags: for each of them, the tags of its bytes in memory order: what a reader must find, or what the
+            stream must leave.
+    """
+
+    arena: Tags
+    scratch: int
+    starts: Mapping[str, int]
+    tags: Mapping[str, Tags]
+
+
+def replay_stream(call: StreamCall, graph: Graph, around: Surroundings) -> Iterator[str]:
+    """Runs a stream on tags.
+
+    Yields:
+        A line for each thing that is wrong; after a few of them the replay ends.
+    """
+    causes = [*_structure(call)]
+    if not causes:
+        for cause in _Replay(call, graph, around).run():
+            causes.append(cause)
+            if len(causes) == _FEW:
+                break
+    yield from causes
+
+
+def _structure(call: StreamCall) -> Iterator[str]:
+    """Every tensor must have rows, every offset must lie in the scratch."""
+    names = {rows.tensor for rows in call.rows}
+    if len(names) != len(call.rows):
+        yield "a tensor has its rows in two places"
+    for band in call.bands:
+        used = [r.tensor for _, r in band.readings if r.access is not Access.WHOLE]
+        for name in (band.writes, *used):
+            if name not in names:
+                yield f"the rows of {name!r} have no place"
+    for rows in call.rows:
+        if rows.guest_of is not None:
+            if rows.guest_of not in names:
+                yield f"{rows.tensor!r} is a guest of {rows.guest_of!r}, which has no rows"
+        elif rows.offset is not None and (rows.offset < 0 or rows.slots < 1):
+            yield f"the ring of {rows.tensor!r} has {rows.slots} rows at {rows.offset}"
+        elif rows.offset is not None and rows.offset + rows.slots * rows.row_bytes > call.scratch_bytes:
+            yield f"the ring of {rows.tensor!r} does not lie in the scratch of {call.scratch_bytes} bytes"
+    longest = max((band.call.scratch_bytes for band in call.bands), default=0)
+    if call.kernel_scratch + longest > call.scratch_bytes:
+        yield f"{longest} bytes of scratch at {call.kernel_scratch} exceed the stream's {call.scratch_bytes}"
+    if call.fed is not None and (call.state is None or call.state + 4 * (len(call.bands) + 1) > call.scratch_bytes):
+        yield "the counters do not lie in the scratch"
+
+
+class _Replay:
+    def __init__(self, call: StreamCall, graph: Graph, around: Surroundings) -> None:
+        self.call, self.graph, self.around = call, graph, around
+        self.arena = around.arena
+        self.rows = {rows.tensor: rows for rows in call.rows}
+        self.runs = [0] * len(call.bands)
+        self.writer = {band.writes: band for band in call.bands}
+        self.pushed = 0
+        inside = [rows.tensor for rows in call.rows if rows.tensor not in around.starts]
+        self.tags = dict(around.tags)
+        for number, name in enumerate(inside):
+            size = self.rows[name].height * self.rows[name].row_bytes
+            self.tags[name] = _INSIDE + (number << 40) + np.arange(size, dtype=np.int64)
+
+    def run(self) -> Iterator[str]:
+        scratch, size = self.around.scratch, self.call.scratch_bytes
+        self.arena[scratch : scratch + size] = _GARBAGE
+        if self.call.state is not None:
+            self._state()[:] = _STATE
+        while True:
+            index = self._next()
+            if index is not None:
+                yield from self._band(index)
+                self.runs[index] += 1
+            elif self.call.fed is not None and self.pushed < self.rows[self.call.fed].height:
+                self._put(self.call.fed, self.pushed, 1)
+                self.pushed += 1
+            else:
+                break
+        for band, runs in zip(self.call.bands, self.runs, strict=True):
+            if runs != band.runs or band.runs * band.rows != self.rows[band.writes].height:
+                yield f"{band.node.name!r} stops after {runs} runs of {band.rows} rows"
+
+    def _state(self) -> Tags:
+        start = self.around.scratch + (self.call.state or 0)
+        return self.arena[start : start + 4 * (len(self.call.bands) + 1)]
+
+    def _next(self) -> int | None:
+        for index in reversed(range(len(self.call.bands))):
+            band, run = self.call.bands[index], self.runs[index]
+            if run < band.runs and all(self._there(reading, run) for _, reading in band.readings):
+                return index
+        return None
+
+    def _there(self, reading: Reading, run: int) -> bool:
+        if reading.access is Access.WHOLE:
+            return True
+        height = self.rows[reading.tensor].height
+        end = reading.first + run * reading.step + reading.count
+        return self._made(reading.tensor) >= min(height, max(0, end))
+
+    def _made(self, name: str) -> int:
+        if name == self.call.fed:
+            return self.pushed
+        if name in self.writer:
+            band = self.writer[name]
+            return self.runs[self.call.bands.index(band)] * band.rows
+        return self.rows[name].height
+
+    def _address(self, name: str, row: int) -> int:
+        """Where the C program has a row of a tensor."""
+        rows: Rows = self.rows[name]
+        if rows.guest_of is not None:
+            host = self.rows[rows.guest_of]
+            return (
+                self.around.scratch + (host.offset or 0) + (rows.lead + row * rows.stride) % host.slots * host.row_bytes
+            )
+        if rows.offset is None:
+            return self.around.starts[name] + row * rows.row_bytes
+        return self.around.scratch + rows.offset + row % rows.slots * rows.row_bytes
+
+    def _band(self, index: int) -> Iterator[str]:
+        band, run = self.call.bands[index], self.runs[index]
+        who = f"{band.node.name!r} in run {run}"
+        sources: list[tuple[int, int, int]] = []
+        for number, reading in band.readings:
+            if reading.access is Access.WHOLE:
+                yield from self._find_whole(reading.tensor, who)
+                continue
+            yield from self._agrees(band, number, reading, run, who)
+            first = reading.first + run * reading.step
+            for row in range(max(first, 0), min(first + reading.count, self.rows[reading.tensor].height)):
+                yield from self._find(reading.tensor, row, who)
+                sources.append((number, self._address(reading.tensor, row), self.rows[reading.tensor].row_bytes))
+            if reading.access is Access.DENSE and reading.count > 1:
+                begin = self._address(reading.tensor, first)
+                end = self._address(reading.tensor, first + reading.count - 1)
+                if end - begin != (reading.count - 1) * self.rows[reading.tensor].row_bytes:
+                    yield f"{who}: the rows of {reading.tensor!r} do not lie one behind the other"
+        yield from self._work(band, run, sources, who)
+
+    def _agrees(self, band: Band, number: int, reading: Reading, run: int, who: str) -> Iterator[str]:
+        """The rows that the run is given must be those that the operator reads."""
+        node, rows = band.node, band.rows
+        meant = node.op.input_range(
+            self.graph.ins(node), self.graph.outs(node), number, _ROW_AXIS, run * rows, (run + 1) * rows
+        )
+        if band.expansion is not None and meant is not None:
+            yield from self._expands(band, band.expansion, meant, who)
+        first = reading.first + run * reading.step
+        if meant != (first, first + reading.count):
+            yield f"{who} is given the rows {first} to {first + reading.count} of {reading.tensor!r} but reads {meant}"
+        height = self.rows[reading.tensor].height
+        outside = first < 0 or first + reading.count > height
+        if outside and reading.access not in (Access.POINTERS, Access.EACH):
+            yield f"{who} reads outside {reading.tensor!r}"
+
+    def _expands(self, band: Band, expansion: Expansion, window: tuple[int, int], who: str) -> Iterator[str]:
+        """The expanding layer must make the rows of the window from those of the same numbers, within its buffer."""
+        node = expansion.node
+        source, target = self.graph.ins(node), self.graph.outs(node)
+        for row in range(max(window[0], 0), min(window[1], target[0].shape[_ROW_AXIS])):
+            if node.op.input_range(source, target, 0, _ROW_AXIS, row, row + 1) != (row, row + 1):
+                yield f"{who}: {node.name!r} does not make row {row} from row {row}"
+        if window[1] - window[0] > expansion.rows or expansion.height != target[0].shape[_ROW_AXIS]:
+            yield f"{who}: a window of rows {window} does not fit the {expansion.rows} rows of its buffer"
+        if expansion.buffer + expansion.rows * expansion.row_bytes > band.call.scratch_bytes:
+            yield f"{who}: the window of {node.name!r} does not lie in the scratch"
+        used = max(max(c.expand.scratch_bytes, c.depthwise.scratch_bytes) for c in expansion.chunks)
+        if used > expansion.buffer:
+            yield f"{who}: the window of {node.name!r} lies in the kernels' scratch"
+
+    def _find(self, name: str, row: int, who: str) -> Iterator[str]:
+        size = self.rows[name].row_bytes
+        start = self._address(name, row)
+        if not np.array_equal(self.arena[start : start + size], self.tags[name][row * size : (row + 1) * size]):
+            yield f"{who}: row {row} of {name!r} is not at arena byte {start}"
+
+    def _find_whole(self, name: str, who: str) -> Iterator[str]:
+        start, tags = self.around.starts[name], self.around.tags[name]
+        if not np.array_equal(self.arena[start : start + len(tags)], tags):
+            yield f"{who}: {name!r} is not whole at arena byte {start}"
+
+    def _work(self, band: Band, run: int, sources: list[tuple[int, int, int]], who: str) -> Iterator[str]:
+        scratch = self.around.scratch + self.call.kernel_scratch
+        size = band.call.scratch_bytes
+        self.arena[scratch : scratch + size] = _GARBAGE
+        first, length = run * band.rows, self.rows[band.writes].row_bytes
+        start = self._address(band.writes, first)
+        stop = start + band.rows * length
+        if self._address(band.writes, first + band.rows - 1) != stop - length:
+            yield f"{who}: the rows of {band.writes!r} do not lie one behind the other"
+        if size and start < scratch + size and scratch < stop:
+            yield f"{who}: the output lies in the kernel's scratch"
+        permitted = {overlap.input for overlap in band.call.overlaps if overlap.same}
+        for number, address, extent in sources:
+            if address < stop and start < address + extent and (address != start or number not in permitted):
+                alike = number in permitted and (address - start) % max(extent, 1) == 0 and extent == length
+                if not alike:
+                    yield f"{who}: the output at {start} lies over input {number} at {address}"
+            if size and address < scratch + size and scratch < address + extent:
+                yield f"{who}: input {number} lies in the kernel's scratch"
+        self._put(band.writes, first, band.rows)
+        if self.call.state is not None and (self._state() != _STATE).any():
+            yield f"{who}: the counters are overwritten"
+
+    def _put(self, name: str, first: int, count: int) -> None:
+        size = self.rows[name].row_bytes
+        for row in range(first, first + count):
+            start = self._address(name, row)
+            self.arena[start : start + size] = self.tags[name][row * size : (row + 1) * size]
