@@ -311,9 +311,10 @@ class _Printer:
         """C expression of the offset in the arena of a row, given one of its number, a multiple of ``unit``."""
         if rows.guest_of is not None:
             host = self.call.rows_of(rows.guest_of)
+            if (rows.lead, rows.stride) == (0, 1):
+                return self._row(host, row, unit)
             lead = rows.lead % host.slots
-            stride = rows.stride
-            return self._row(host, f"({row}{_times(stride)}{f' + {lead}u' if lead else ''})")
+            return self._row(host, f"({row}{_times(rows.stride)}{f' + {lead}u' if lead else ''})")
         if rows.offset is None:
             start = self.symbols.place(self.lowered.stored[rows.tensor])
             return f"{start} + {row} * {rows.row_bytes}u"

@@ -12,7 +12,8 @@ values are a solution up to rounding, so only pairs whose sum lies next to a ste
 to them: a few hundred. For each ``(ma, mb)`` near the real ones those pairs bound the addend from both sides, so a
 small grid is searched, ring by ring, with the addend solved for exactly.
 
-A greater shift only adds solutions (double all three), so the greatest that keeps the sums in int32 is taken.
+A greater shift only adds solutions (double all three), so the greatest that keeps the sums in int32 finds one if any
+does. The greatest that keeps the factors below 2^23 as well is tried before: kernels multiply faster by such factors.
 
 **Exact ties** (scales in power-of-two ratios) round half to even, which no linear form does; then the parity of the
 rounded-down sum is added before the shift, ``(v + ((v asr sh) & 1)) asr sh``. Only a ``v`` whose ``sh`` low bits are
@@ -27,6 +28,7 @@ it is monotone, so it is a staircase of :mod:`mcucompiler.numerics.staircase` ov
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +51,7 @@ Int64Array = npt.NDArray[np.int64]
 
 _INT8 = np.arange(-128, 128, dtype=np.int64)
 _MAX_SUM_SHIFT = 30
+_NARROW = 2**23
 _RADII = (2, 8, 24)
 """Half-widths of the grids of (ma, mb) searched around the real values, one after the other."""
 _SAMPLE = 1500
@@ -98,12 +101,12 @@ def find_add_form(
     """
     _check_clamp(lo, hi)
     real = tuple(float(value) for value in add_constants(qa, qb, qy, subtract=subtract))
-    shift = _sum_shift(*real)
-    if shift is None:
+    shifts = _sum_shifts(*real)
+    if not shifts:
         return None
     exact = add_float(_INT8[:, None], _INT8[None, :], qa, qb, qy, subtract=subtract)
     outputs = np.clip(exact, lo, hi).astype(np.int64)
-    for half_even in (False, True):
+    for half_even, shift in product((False, True), shifts):
         found = _search_sum(real, shift, outputs, (lo, hi), half_even)
         if found is not None:
             ma, mb, addend = found
@@ -128,14 +131,19 @@ def _reach(radius: int) -> int:
     return 2 * 2 * 128 * (radius + 1)
 
 
-def _sum_shift(ra: float, rb: float, fx: float) -> int | None:
-    """The greatest shift at which no partial sum of any pair leaves int32, with room for the search."""
+def _sum_shifts(ra: float, rb: float, fx: float) -> tuple[int, ...]:
+    """The greatest shifts, with room for the search, at which no partial sum of any pair leaves int32.
+
+    The first one also keeps the factors below 2^23.
+    """
     largest = 128.0 * (abs(ra) + abs(rb)) + abs(fx) + 1.0
     if not np.isfinite(largest):
-        return None
+        return ()
     room = 2.0**31 - 1 - _reach(_RADII[-1])
-    shift = min(int(np.floor(np.log2(room / largest))), _MAX_SUM_SHIFT)
-    return shift if shift >= 1 else None
+    greatest = min(int(np.floor(np.log2(room / largest))), _MAX_SUM_SHIFT)
+    ratio = max(abs(ra), abs(rb), 2.0**-_MAX_SUM_SHIFT)
+    narrow = min(greatest, int(np.floor(np.log2((_NARROW - _RADII[-1] - 1) / ratio))))
+    return tuple(shift for shift in dict.fromkeys((narrow, greatest)) if shift >= 1)
 
 
 def _search_sum(

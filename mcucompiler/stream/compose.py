@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from mcucompiler.lower.types import Exactness, Lowered, LoweredStep, Overlap
 from mcucompiler.schedule.overlaps import whole_words
 from mcucompiler.stream.bands import ROW_AXIS, BandMaker, is_image, row_bytes
-from mcucompiler.stream.guests import find_guests
+from mcucompiler.stream.guests import Guest, find_guests
 from mcucompiler.stream.simulate import Simulation, simulate
 from mcucompiler.stream.types import Access, Band, Rows, StreamCall
 
@@ -133,13 +133,13 @@ class Composer:
         tensors = self.lowered.graph.tensors
         bytes_of = {name: row_bytes(tensors[name]) for name in heights}
         inside = [name for name in heights if name not in outside and name not in outputs]
-        guests = find_guests(bands, simulation, inside, bytes_of, fed)
+        guests = find_guests(bands, simulation, heights, inside, bytes_of, fed)
         rows, end = [], 0
         for name, height in heights.items():
             made = Rows(tensor=name, height=height, row_bytes=bytes_of[name], slots=height)
             if name in guests:
-                host, lead, stride = guests[name]
-                made = replace(made, slots=simulation.slots[host], guest_of=host, lead=lead, stride=stride)
+                guest = guests[name]
+                made = replace(made, slots=0, guest_of=guest.host, lead=guest.lead, stride=guest.stride)
             elif name in inside:
                 made = replace(made, slots=simulation.slots[name], offset=end)
                 end += whole_words(made.slots * made.row_bytes)
@@ -151,7 +151,7 @@ class Composer:
             end += 4 * (len(bands) + 1)
         return StreamCall(
             variant="rows",
-            overlaps=tuple(_overlaps(bands, simulation, heights, bytes_of, outside, outputs)),
+            overlaps=tuple(_overlaps(bands, simulation, guests, bytes_of, outside, outputs)),
             scratch_bytes=end,
             stack_bytes=max(band.call.stack_bytes for band in bands) + _control_stack(bands, state),
             instructions=sum(band.runs * (band.call.instructions + CONTROL_CYCLES) for band in bands),
@@ -186,20 +186,23 @@ def _control_stack(bands: Sequence[Band], state: int | None) -> int:
 def _overlaps(
     bands: Sequence[Band],
     simulation: Simulation,
-    heights: Mapping[str, int],
+    guests: Mapping[str, Guest],
     bytes_of: Mapping[str, int],
     outside: Sequence[str],
     outputs: Sequence[str],
 ) -> Iterable[Overlap]:
     """How far before an outside tensor an output must begin, so that it only covers rows that are done with."""
     for index, source in enumerate(outside):
-        if source not in heights:
+        if source not in bytes_of:
             continue
         for output, target in enumerate(outputs):
-            writer = next(b for b, band in enumerate(bands) if band.writes == target)
+            # A guest's rows are there before the output's own.
+            writers = {target, *(name for name, guest in guests.items() if guest.host == target)}
             distance = max(
                 written * bytes_of[target] - needed * bytes_of[source]
-                for written, needed in simulation.ahead[writer, source]
+                for number, band in enumerate(bands)
+                if band.writes in writers
+                for written, needed in simulation.ahead[number, source]
             )
             yield Overlap(input=index, output=output, same=False, distance=max(0, distance))
 

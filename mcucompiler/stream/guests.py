@@ -1,98 +1,157 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows over rows: a band's output in the place of the oldest row that it read, within a ring.
+"""Rows that need no memory of their own: they lie in a slot of another tensor that is free for as long.
 
-A depthwise convolution reads the last K rows of the expanded tensor; after its run the first of them
-is dead, and its own output is as large. So the output needs no memory, provided that the slot is not
-wanted for a new row before the output has been read. Whether that holds is found by running the
-stream once more.
+Two cases are tried. A band that may work in place writes over a row that it reads for the last time: a
+depthwise convolution over the oldest of its K rows. And what is only read by a band that may work in
+place is made where that band's output will be: a residual sum. Whether every row is still there when
+it is read is found by going through the run of the stream once more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from mcucompiler.stream.simulate import Simulation
 from mcucompiler.stream.types import Access, Band, Reading
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guest:
+    """Row r of ``tensor`` lies where row ``lead + r * stride`` of ``host`` has its slot."""
+
+    tensor: str
+    host: str
+    lead: int
+    stride: int
+
+
 def find_guests(
     bands: Sequence[Band],
     simulation: Simulation,
+    heights: Mapping[str, int],
     inside: Sequence[str],
     row_bytes: Mapping[str, int],
     fed: str | None,
-) -> dict[str, tuple[str, int, int]]:
-    """For each tensor that needs no memory of its own: whose rows it takes over, lead and stride (see ``Rows``).
+) -> dict[str, Guest]:
+    """The tensors that need no memory of their own, by name.
 
     Args:
         bands: in topological order.
         simulation: the run.
-        inside: tensors that lie in rings.
+        heights: rows of every tensor.
+        inside: tensors that would lie in rings.
         row_bytes: of every tensor.
         fed: tensor whose rows are pushed.
     """
-    found: dict[str, tuple[str, int, int]] = {}
-    for index, band in enumerate(bands):
-        if band.writes not in inside:
+    found: dict[str, Guest] = {}
+    hosts: dict[str, list[Guest]] = {}
+    for guest in _candidates(bands, inside):
+        known = hosts.get(guest.host, [])
+        taken = guest.tensor in found or guest.host in found or guest.tensor in hosts or guest.host == fed
+        if taken or row_bytes[guest.tensor] > row_bytes[guest.host]:
             continue
-        permitted = {overlap.input for overlap in band.call.overlaps if overlap.same}
-        for number, reading in band.readings:
-            host = reading.tensor
-            taken = host in found or any(host == other for other, _, _ in found.values())
-            if number not in permitted or host not in inside or taken or host == fed:
-                continue
-            place = _place(band, reading)
-            if place is None or row_bytes[band.writes] > row_bytes[host]:
-                continue
-            if _holds(bands, simulation, index, host, place):
-                found[band.writes] = (host, *place)
-                break
+        slots = simulation.slots[guest.host] if guest.host in inside else heights[guest.host]
+        if _Lodging(bands, simulation, [*known, guest], slots).holds():
+            found[guest.tensor] = guest
+            hosts[guest.host] = [*known, guest]
     return found
 
 
-def _place(band: Band, reading: Reading) -> tuple[int, int] | None:
-    """Lead and stride: over which row of its input a row of the output comes to lie."""
-    if reading.access is Access.DENSE and (reading.first, reading.step, reading.count) == (0, band.rows, band.rows):
-        return 0, 1
-    if band.rows == 1 and reading.access is not Access.WHOLE:
-        return reading.first, reading.step
-    return None
+def _candidates(bands: Sequence[Band], inside: Sequence[str]) -> Iterator[Guest]:
+    made = {band.writes for band in bands}
+    for band in bands:
+        for number, reading in band.readings:
+            if not any(overlap.same and overlap.input == number for overlap in band.call.overlaps):
+                continue
+            alike = _alike(band, reading)
+            if reading.tensor in inside and alike:
+                yield Guest(tensor=reading.tensor, host=band.writes, lead=0, stride=1)
+            if band.writes in inside and reading.tensor in inside and reading.tensor in made:
+                if alike:
+                    yield Guest(tensor=band.writes, host=reading.tensor, lead=0, stride=1)
+                elif band.rows == 1:
+                    yield Guest(tensor=band.writes, host=reading.tensor, lead=reading.first, stride=reading.step)
 
 
-def _holds(bands: Sequence[Band], simulation: Simulation, guest: int, host: str, place: tuple[int, int]) -> bool:
-    """Whether in the whole run no row is written over one that is still to be read."""
-    slots, rows = simulation.slots[host], bands[guest].rows
-    done = [0] * len(bands)
-    readers = [(b, r) for b, band in enumerate(bands) for _, r in band.readings if r.tensor == host]
-    mine = [(b, r) for b, band in enumerate(bands) for _, r in band.readings if r.tensor == bands[guest].writes]
-    producer = next(b for b, band in enumerate(bands) if band.writes == host)
-    made = 0
+def _alike(band: Band, reading: Reading) -> bool:
+    """Whether each row of the output is made from the row of the same number."""
+    same = (reading.first, reading.step, reading.count) == (0, band.rows, band.rows)
+    return same and reading.access is Access.DENSE
 
-    def oldest(pairs: list[tuple[int, Reading]], end: int) -> int:
-        return min((max(0, r.begin(done[b])) for b, r in pairs if done[b] < bands[b].runs), default=end)
 
-    def guests_slots() -> set[int]:
-        written = done[guest] * rows
-        return {(place[0] + row * place[1]) % slots for row in range(min(oldest(mine, written), written), written)}
+class _Lodging:
+    """A host with its guests in the slots of one ring.
 
-    for index in simulation.order:
-        if index < 0:
-            continue
-        if index == producer:
-            fresh = range(made, made + bands[index].rows)
-            made = fresh.stop
-            if guests_slots() & {row % slots for row in fresh}:
+    Args:
+        bands: in topological order.
+        simulation: the run.
+        guests: of one host.
+        slots: of the host.
+    """
+
+    def __init__(self, bands: Sequence[Band], simulation: Simulation, guests: Sequence[Guest], slots: int) -> None:
+        self.bands, self.order, self.slots = bands, simulation.order, slots
+        host = guests[0].host
+        self.places = {host: (0, 1), **{guest.tensor: (guest.lead, guest.stride) for guest in guests}}
+        self.readers = {
+            name: [(b, r) for b, band in enumerate(bands) for _, r in band.readings if r.tensor == name]
+            for name in self.places
+        }
+        self.done = [0] * len(bands)
+        self.made = dict.fromkeys(self.places, 0)
+
+    def holds(self) -> bool:
+        """Whether no row is written over one that is still to be read."""
+        for index in self.order:
+            if index < 0:
+                continue
+            band = self.bands[index]
+            if band.writes in self.places and not self._fits(index, band):
                 return False
-        done[index] += 1
-        if index == guest:
-            # After its run: the rows of the host that are still wanted must lie elsewhere.
-            wanted = {row % slots for row in range(oldest(readers, made), made)}
-            first = (done[guest] - 1) * rows
-            if wanted & {(place[0] + row * place[1]) % slots for row in range(first, first + rows)}:
-                return False
-            # Two rows of the guest must not meet either.
-            written = done[guest] * rows
-            alive = range(min(oldest(mine, written), written), written)
-            if len({(place[0] + row * place[1]) % slots for row in alive}) < len(alive):
-                return False
-    return True
+            self.done[index] += 1
+            if band.writes in self.places:
+                self.made[band.writes] += band.rows
+        return True
+
+    def _fits(self, index: int, band: Band) -> bool:
+        """Whether the rows that a band makes next find their slots free, but for what it may work in place on."""
+        first = self.done[index] * band.rows
+        fresh = {self._slot(band.writes, row) for row in range(first, first + band.rows)}
+        if len(fresh) < band.rows:
+            return False
+        before = {name: self._oldest(name) for name in self.places}
+        self.done[index] += 1
+        after = {name: self._oldest(name) for name in self.places}
+        self.done[index] -= 1
+        permitted = {
+            reading.tensor
+            for number, reading in band.readings
+            if any(overlap.same and overlap.input == number for overlap in band.call.overlaps)
+        }
+        for name, made in self.made.items():
+            for row in range(before[name], made):
+                if self._slot(name, row) not in fresh:
+                    continue
+                last = row < after[name] and name in permitted
+                if not last or not self._over(name, row, band, first):
+                    return False
+        return True
+
+    def _over(self, name: str, row: int, band: Band, first: int) -> bool:
+        """Whether the dying row is the very one that the band may work in place on."""
+        return any(
+            self._slot(name, row) == self._slot(band.writes, first + number)
+            and (band.rows == 1 or row == first + number)
+            for number in range(band.rows)
+        )
+
+    def _slot(self, name: str, row: int) -> int:
+        lead, stride = self.places[name]
+        return (lead + row * stride) % self.slots
+
+    def _oldest(self, name: str) -> int:
+        """The first row that some band still has to read; none where the tensor is an output."""
+        made = self.made[name]
+        waiting = [max(0, r.begin(self.done[b])) for b, r in self.readers[name] if self.done[b] < self.bands[b].runs]
+        return min(waiting, default=made) if self.readers[name] else made

@@ -146,10 +146,7 @@ class _Replay:
         """Where the C program has a row of a tensor."""
         rows: Rows = self.rows[name]
         if rows.guest_of is not None:
-            host = self.rows[rows.guest_of]
-            return (
-                self.around.scratch + (host.offset or 0) + (rows.lead + row * rows.stride) % host.slots * host.row_bytes
-            )
+            return self._address(rows.guest_of, rows.lead + row * rows.stride)
         if rows.offset is None:
             return self.around.starts[name] + row * rows.row_bytes
         return self.around.scratch + rows.offset + row % rows.slots * rows.row_bytes

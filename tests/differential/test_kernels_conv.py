@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from mcucompiler.lower.layout import channels_last
 from mcucompiler.ops.conv import Conv
 from mcucompiler.ops.gemm import Gemm
-from tests.support.conv_cases import Numbers, conv_cases, float_case, gemm_cases, integer_case, shaped_cases
+from tests.support.conv_cases import (
+    Numbers,
+    band_cases,
+    conv_cases,
+    float_case,
+    gemm_cases,
+    integer_case,
+    plain_conv,
+    shaped_cases,
+)
 from tests.support.kernels import Case, check_cases, lowered
 
 CHECKS = settings(
@@ -31,6 +40,18 @@ def test_convolutions(cases: list[Case]) -> None:
     check_cases(cases)
 
 
+@given(batches(band_cases()))
+@CHECKS
+def test_convolutions_of_bands(cases: list[Case]) -> None:
+    check_cases(cases)
+
+
+def test_bands_are_not_padded_above_or_below() -> None:
+    padded = replace(plain_conv((3, 5, 6), 4, (3, 3)), row_pointers=True, variant="conv")
+    with pytest.raises(AssertionError, match="padding above or below"):
+        lowered(padded)
+
+
 @given(batches(conv_cases(depthwise=True)))
 @CHECKS
 def test_depthwise_convolutions(cases: list[Case]) -> None:
@@ -43,7 +64,7 @@ def test_fully_connected(cases: list[Case]) -> None:
     check_cases(cases)
 
 
-@given(batches(conv_cases(depthwise=False) | conv_cases(depthwise=True) | gemm_cases()))
+@given(batches(conv_cases(depthwise=False) | band_cases() | conv_cases(depthwise=True) | gemm_cases()))
 @settings(CHECKS, max_examples=8)
 def test_under_sanitizers(cases: list[Case]) -> None:
     check_cases(cases, sanitize=True, cflags=("-std=c11", "-O1"))

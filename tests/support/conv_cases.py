@@ -80,6 +80,24 @@ def conv_cases(draw: st.DrawFn, *, depthwise: bool) -> Case:
 
 
 @st.composite
+def band_cases(draw: st.DrawFn) -> Case:
+    """A few output rows of a convolution whose input rows are given by pointers; padded at the sides alone."""
+    kernel = (draw(st.integers(1, 5)), draw(st.integers(1, 5)))
+    dilations = (draw(st.sampled_from([1, 1, 2])), draw(st.sampled_from([1, 1, 2])))
+    stride = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    left, right = draw(st.integers(0, reach[1] - 1)), draw(st.integers(0, reach[1] - 1))
+    width = draw(st.integers(max(1, reach[1] - left - right), 12))
+    height = reach[0] + (draw(st.integers(1, 3)) - 1) * stride[0] + draw(st.integers(0, stride[0] - 1))
+    groups, group_in = draw(st.sampled_from([1, 1, 2])), draw(st.integers(1, 9))
+    op = Conv(strides=stride, pads=(0, left, 0, right), dilations=dilations, groups=groups)
+    channels = groups * draw(st.integers(1, 5))
+    case = integer_case(op, (1, groups * group_in, height, width), (channels, group_in, *kernel), draw(numbers))
+    in_stride = groups * group_in + draw(st.sampled_from([0, 0, 3]))
+    return replace(case, row_pointers=True, variant="conv", in_strides={0: in_stride})
+
+
+@st.composite
 def gemm_cases(draw: st.DrawFn) -> Case:
     """A fully connected layer of rows in ONNX order, or of one row in the order of an image."""
     rows = draw(st.sampled_from([(), (1,), (2,), (3,), (5,), (2, 3)]))
@@ -167,6 +185,14 @@ def plain_conv(
     return replace(case, in_place=in_place)
 
 
+def band_conv(pixels: tuple[int, int], channels: int, size: int, *, stride: int = 1, rows: int = 1) -> Case:
+    """``rows`` output rows of a square window over rows of (channels, width) ``pixels``, given by pointers."""
+    border, height = size // 2, (rows - 1) * stride + size
+    op = Conv(strides=(stride, stride), pads=(0, border, 0, border), dilations=(1, 1), groups=1)
+    case = integer_case(op, (1, pixels[0], height, pixels[1]), (channels, pixels[0], size, size), Numbers(seed=size))
+    return replace(case, row_pointers=True)
+
+
 def shaped_cases() -> list[Case]:
     """One case or more for each path through the templates."""
     return [
@@ -184,6 +210,7 @@ def shaped_cases() -> list[Case]:
         plain_conv((2, 12, 3), 4, (7, 1)),
         plain_conv((1, 11, 12), 8, (5, 5)),
         plain_conv((3, 1, 4), 5, (1, 3), stride=2),
+        *(band_conv((8, 7), 6, size, stride=stride) for size, stride in [(3, 1), (3, 2), (5, 1)]),
         # depthwise: blocks of 10 and a rest, sections of taps, taps in scratch, strides of both parities
         *(
             plain_conv((3, 8, width), 3, (size, size), stride=stride, depthwise=True, in_place=True)

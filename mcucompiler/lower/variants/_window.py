@@ -30,6 +30,7 @@ class Window:
         out_stride: elements from an output pixel to the next.
         in_dense: whether the input's pixels are contiguous.
         out_dense: whether the output's pixels are contiguous.
+        row_pointers: whether the input's rows are given by pointers.
     """
 
     batch: int
@@ -46,6 +47,7 @@ class Window:
     out_stride: int
     in_dense: bool
     out_dense: bool
+    row_pointers: bool = False
 
     @property
     def group_in(self) -> int:
@@ -129,6 +131,7 @@ def window_of(context: NodeContext) -> Window:
         out_stride=y.pixel_stride,
         in_dense=x.place.dense,
         out_dense=y.place.dense,
+        row_pointers=x.place.row_pointers,
     )
 
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from mcucompiler.lower.types import KernelCall, NodeContext, Variant
+from mcucompiler.lower.variants._pairs import PairForm, form
 from mcucompiler.lower.variants.binary import (
-    PairForm,
     all_of,
     binary_call,
     binary_reason,
     constant_operand,
-    form,
     quants,
     scalar_call,
 )

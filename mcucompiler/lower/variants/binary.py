@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 
 from mcucompiler.ir.graph import ITEM_BYTES, Array, QuantParams, Tensor
 from mcucompiler.lower.types import (
     Argument,
-    Exactness,
     InputArg,
     Kernel,
     KernelCall,
@@ -22,6 +18,7 @@ from mcucompiler.lower.types import (
     Stored,
     kernel,
 )
+from mcucompiler.lower.variants._pairs import PairForm, takes_words, words_call
 from mcucompiler.lower.variants.calls import MATH, cycles, extent_label, label, weights, writes
 from mcucompiler.lower.variants.geometry import (
     CTYPES,
@@ -32,40 +29,6 @@ from mcucompiler.lower.variants.geometry import (
     with_inner,
 )
 from mcucompiler.lower.variants.lookup import table_call
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairForm:
-    """How two elements become one, as templates/kernels/binary.c.j2 prints it.
-
-    Attributes:
-        kind: "add", "mul" (integers), "add_float", "mul_float" (float32 between quantized tensors) or
-            "float" (float32 tensors).
-        numbers: the form's constants by name.
-        instructions: estimate for an element.
-    """
-
-    kind: str
-    numbers: tuple[tuple[str, int | float | str | bool], ...]
-    instructions: float
-
-    def __getattr__(self, name: str) -> Any:
-        for key, value in object.__getattribute__(self, "numbers"):
-            if key == name:
-                return value
-        raise AttributeError(name)
-
-    @property
-    def exactness(self) -> Exactness:
-        """What the report counts: one channel."""
-        if self.kind in ("add", "mul"):
-            return Exactness(proved=1)
-        return Exactness() if self.kind == "float" else Exactness(float_tail=1)
-
-
-def form(kind: str, instructions: float, **numbers: int | float | str | bool) -> PairForm:
-    """A ``PairForm`` from keyword constants."""
-    return PairForm(kind=kind, numbers=tuple(sorted(numbers.items())), instructions=instructions)
 
 
 def quants(context: NodeContext) -> tuple[QuantParams, QuantParams, QuantParams] | None:
@@ -135,18 +98,25 @@ def binary_call(context: NodeContext, pair: PairForm, name: str, symbol: str) ->
     loops = with_inner(_loops(context) or (), 3)
     inner = loops[-1]
     a, b = (_operand_tensor(context, index) for index in (0, 1))
-    factors = [abs(int(getattr(pair, f"multiplier_{x}"))) * 256 for x in "ab"] if pair.kind == "add" else [0]
-    words = (
-        pair.kind in ("add", "mul")
-        and a.dtype == b.dtype == "int8"
-        and inner.strides == (1, 1, 1)
-        and max(factors) < 2**31
-    )
-    per_element = pair.instructions if words else pair.instructions + 3
-    instructions = round(target.tensor.size * per_element) + target.tensor.size // inner.extent * 12 + 20
+    operands = (_argument(context, 0), _argument(context, 1), OutputArg(index=0))
+    if takes_words(pair, a, b, inner):
+        words = words_call(loops, pair, a, b, target, symbol, small=context.options.optimize == "size")
+        return KernelCall(
+            kernel=words.kernel,
+            arguments=(*operands, *words.scalars),
+            variant=name,
+            reason="four elements a word",
+            overlaps=_overlaps(context, loops),
+            stack_bytes=words.stack_bytes,
+            instructions=words.instructions,
+            cycles=words.cycles,
+            exactness=pair.exactness,
+        )
+    instructions = round(target.tensor.size * (pair.instructions + 3))
+    instructions += target.tensor.size // inner.extent * 12 + 20
     return KernelCall(
-        kernel=_kernel(loops, pair, words, (a, b, target), f"{name.split('_')[0]}", symbol),
-        arguments=(_argument(context, 0), _argument(context, 1), OutputArg(index=0)),
+        kernel=_kernel(loops, pair, (a, b, target), f"{name.split('_')[0]}", symbol),
+        arguments=operands,
         variant=name,
         reason="float32 elements" if pair.kind == "float" else f"{pair.kind.replace('_', ' ')} form",
         overlaps=_overlaps(context, loops),
@@ -161,15 +131,11 @@ def binary_call(context: NodeContext, pair: PairForm, name: str, symbol: str) ->
 def _kernel(
     loops: tuple[Loop, ...],
     pair: PairForm,
-    words: bool,
     operands: tuple[Tensor, Tensor, Stored],
     stem: str,
     symbol: str,
 ) -> Kernel:
     a, b, target = operands
-    zeros = {
-        f"lanes_{x}": (-int(getattr(pair, f"zero_{x}")) & 0xFFFF) * 0x10001 if pair.kind == "mul" else 0 for x in "ab"
-    }
     return kernel(
         "binary",
         label(stem, target),
@@ -183,11 +149,9 @@ def _kernel(
         form=pair,
         outer=loops[:-1],
         inner=loops[-1],
-        words=words,
         atype=CTYPES[a.dtype],
         btype=CTYPES[b.dtype],
         ctype=CTYPES[target.tensor.dtype],
-        **zeros,
     )
 
 

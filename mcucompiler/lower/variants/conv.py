@@ -36,6 +36,7 @@ from mcucompiler.ops.conv import Conv
 
 STRIDED_INPUT = True
 STRIDED_OUTPUT = True
+ROW_POINTERS = frozenset({"conv", "depthwise"})
 
 INCLUDES = ("mc_math.h", "mc_requantize.h", "mc_simd.h")
 _CYCLES_PER_INSTRUCTION = 0.9  # of what the C compiler orders
@@ -43,7 +44,9 @@ _OWN_STACK_BYTES = 104  # of a kernel besides its function of products
 _GATHER_STACK_BYTES = 176
 _MOST_INNER_RUNS = 12  # memcpys in a row for a window inside the input
 _MOST_CHANNELS = 65536  # channel indices are halfwords
-_ACTIVATIONS = (Param(ctype="const int8_t *", name="ifmap"), Param(ctype="int8_t *", name="ofmap"))
+_OFMAP = Param(ctype="int8_t *", name="ofmap")
+_ACTIVATIONS = (Param(ctype="const int8_t *", name="ifmap"), _OFMAP)
+_BAND = (Param(ctype="const int8_t *const *", name="rows"), _OFMAP)
 _COLUMNS = Param(ctype="uint32_t *", name="columns")
 _WEIGHTS = Param(ctype="const uint32_t *", name="weights")
 
@@ -78,13 +81,19 @@ class Pointwise:
 
 @dataclass(frozen=True, slots=True)
 class GeneralConv:
-    """Any convolution: the bytes under the window are gathered pixel by pixel, borders read the zero point."""
+    """Any convolution: the bytes under the window are gathered pixel by pixel, borders read the zero point.
+
+    The rows of the input may be given by pointers.
+    """
 
     name: str = "conv"
 
     def reject(self, context: NodeContext) -> str | None:
-        """Anything in int8 goes."""
-        return conv_refusal(context, window_of(context))
+        """Anything in int8 goes, but no padding above or below rows that are given by pointers."""
+        window = window_of(context)
+        if window.row_pointers and (window.batch > 1 or window.padded(0)):
+            return "the rows given by pointers are of several images, or there is padding above or below"
+        return conv_refusal(context, window)
 
     def lower(self, context: NodeContext) -> KernelCall:
         """Groups of channels one after the other for each few pixels."""
@@ -147,7 +156,7 @@ def by_window_order(layer: WeightedLayer, window: Window) -> WeightedLayer:
 
 def conv_overlaps(window: Window, *, group: int) -> tuple[Overlap, ...]:
     """The output may follow the input from below, where rows are read before their bytes are written."""
-    if not (window.in_dense and window.out_dense) or window.groups > 1:
+    if not (window.in_dense and window.out_dense) or window.groups > 1 or window.row_pointers:
         return ()
     distance = overlap_distance(window, group)
     size_out = window.pixels_out * window.channels_out
@@ -248,9 +257,8 @@ def _general_kernel(window: Window, blocking: Blocking, packed: PackedLayer, pad
     runs = 1 if contiguous else window.kernel[1]
     run_bytes = row if contiguous else window.group_in
     run_step = 0 if contiguous else window.dilation[1] * window.in_stride
-    row_step = window.dilation[0] * window.ifmap[1] * window.in_stride
     inner_runs = tuple(
-        (line * row + run * run_bytes, line * row_step + run * run_step)
+        (line * row + run * run_bytes, line * window.dilation[0], run * run_step)
         for line in range(window.kernel[0])
         for run in range(runs)
     )
@@ -258,9 +266,9 @@ def _general_kernel(window: Window, blocking: Blocking, packed: PackedLayer, pad
     inner = tuple(window.ifmap[a] - (window.kernel[a] - 1) * window.dilation[a] - 1 for a in (0, 1))
     return kernel(
         "conv",
-        f"conv{window.label}_{window.channels_out}ch{groups}",
+        f"conv{window.label}_{window.channels_out}ch{groups}" + "_band" * window.row_pointers,
         (
-            *_ACTIVATIONS,
+            *(_BAND if window.row_pointers else _ACTIVATIONS),
             _COLUMNS,
             _WEIGHTS,
             *tail_params(packed),
@@ -284,6 +292,7 @@ def _general_kernel(window: Window, blocking: Blocking, packed: PackedLayer, pad
         inner=None if len(inner_runs) > _MOST_INNER_RUNS else inner,
         inner_runs=inner_runs,
         row_runs=inner_runs[:runs],
+        row_elements=window.ifmap[1] * window.in_stride,
         rows_reach=window.kernel[0] * window.dilation[0],
         columns_reach=window.kernel[1] * window.dilation[1],
         last_x=inner[1],
