@@ -13,6 +13,7 @@ from mcucompiler.emit.manifest import manifest
 from mcucompiler.emit.program import Program, build_program
 from mcucompiler.lower.types import Cpu
 from mcucompiler.memory.types import MemoryPlan
+from mcucompiler.pixels import Pixels
 from mcucompiler.resources import runtime_dir
 from mcucompiler.schedule.types import Schedule
 from mcucompiler.stream.plans import stack_bound
@@ -43,7 +44,16 @@ class SourceTree:
 
 
 def emit(
-    schedule: Schedule, plan: MemoryPlan, *, name: str, version: str, command: str, board: str, cpu: Cpu
+    schedule: Schedule,
+    plan: MemoryPlan,
+    *,
+    name: str,
+    version: str,
+    command: str,
+    board: str,
+    cpu: Cpu,
+    by_rows: bool = False,
+    pixels: Pixels | None = None,
 ) -> SourceTree:
     """The C sources, headers and manifest of a network.
 
@@ -55,8 +65,13 @@ def emit(
         command: options that reproduce these files, without folders.
         board: the board's name, for the manifest.
         cpu: the core that kernels were chosen for.
+        by_rows: whether the input arrives row by row.
+        pixels: a camera's pixels as rows; None for rows of the network's own type.
+
+    Raises:
+        UsageError: the input cannot arrive by rows, or not as such pixels.
     """
-    program = build_program(schedule, plan, name=name, version=version, command=command)
+    program = build_program(schedule, plan, name=name, version=version, command=command, by_rows=by_rows, pixels=pixels)
     runtime = _runtime_headers(program.headers)
     sources = [f"{name}.c", f"{name}_kernels.c", f"{name}_weights.c"]
     headers = [f"{name}.h", f"{name}_kernels.h", f"{name}_weights.h", *sorted(runtime)]

@@ -45,23 +45,25 @@ class ConstantPool:
         self._names: dict[tuple[str, int, bytes], str] = {}
         self._printed: list[PrintedArray] = []
 
-    def add(self, array: ConstantArray, step: int, user: str) -> str:
+    def add(self, array: ConstantArray, step: int | None, user: str) -> str:
         """The C name of an array, which is printed if no equal one is there yet.
 
         Args:
             array: the data.
-            step: index of the step that uses it, part of its name.
-            user: description of that step, for the comment.
+            step: index of the step that uses it, part of its name; None where it serves no step.
+            user: description of what uses it, for the comment.
         """
         key = (array.ctype, array.align, array.values.tobytes())
         if key not in self._names:
-            name = f"{self._prefix}_{array.label}_{step}"
+            stem = f"{self._prefix}_{array.label}" + ("" if step is None else f"_{step}")
+            name = stem
             taken = {printed.name for printed in self._printed}
             number = 2
             while name in taken:
-                name, number = f"{self._prefix}_{array.label}_{step}_{number}", number + 1
+                name, number = f"{stem}_{number}", number + 1
             self._names[key] = name
-            comment = f"step {step}, {user}" + (f": {array.comment}" if array.comment else "")
+            comment = user if step is None else f"step {step}, {user}"
+            comment += f": {array.comment}" if array.comment else ""
             self._printed.append(
                 PrintedArray(
                     name=name,

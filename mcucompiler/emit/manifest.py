@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mcucompiler.emit.program import Boundary, Program, ProgramStep
+from mcucompiler.emit.rows import RowInput
 from mcucompiler.lower.types import Cpu, Lowered, Stored, item_bytes
 
 
@@ -38,8 +39,9 @@ def manifest(
         "cflags": list(cflags),
         "inputs": [_boundary(entry) for entry in program.inputs],
         "outputs": [_boundary(entry) for entry in program.outputs],
-        "input_mode": "resident",
-        "row_bytes": None,
+        "input_mode": "resident" if program.rows is None else "rows",
+        "row_bytes": None if program.rows is None else program.rows.bytes,
+        **({} if program.rows is None else {"rows": _rows(program.rows)}),
         "memory": {
             "arena_bytes": program.arena_bytes,
             "arena_align": program.arena_align,
@@ -71,6 +73,18 @@ def manifest(
         "steps": [_step(step, lowered, offsets) for step in program.steps],
     }
     return json.dumps(tree, indent=1, ensure_ascii=True) + "\n"
+
+
+def _rows(rows: RowInput) -> dict[str, Any]:
+    pixels = None if rows.conversion is None else rows.conversion.pixels
+    return {
+        "count": rows.count,
+        "worst_cycles": rows.worst_cycles,
+        "pixel_format": None if pixels is None else pixels.format.name,
+        "pixel_scale": [] if pixels is None else list(pixels.scale),
+        "pixel_mean": [] if pixels is None else list(pixels.mean),
+        "pixel_std": [] if pixels is None else list(pixels.std),
+    }
 
 
 def _boundary(entry: Boundary) -> dict[str, Any]:

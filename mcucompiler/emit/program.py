@@ -12,11 +12,13 @@ from mcucompiler.emit.arena import ArenaRow, Symbols
 from mcucompiler.emit.calls import describe, layer_call
 from mcucompiler.emit.constants import ConstantPool, PrintedArray, constant_bytes
 from mcucompiler.emit.kernels import Function, function_names, render
+from mcucompiler.emit.rows import PUSH_STACK_BYTES, STATE_BYTES, USER, RowInput, resident_rows
 from mcucompiler.emit.streams import PrintedStream, border_arrays, print_stream
 from mcucompiler.ir.graph import Graph, Node, Tensor
 from mcucompiler.lower.layout import row_major
 from mcucompiler.lower.types import ConstantArray, Kernel, KernelCall, Lowered, LoweredStep, Stored
 from mcucompiler.memory.types import MemoryPlan
+from mcucompiler.pixels import Pixels
 from mcucompiler.schedule.types import Schedule
 from mcucompiler.stream.plans import stack_bound
 from mcucompiler.stream.types import StreamCall, kernel_call_of
@@ -143,6 +145,8 @@ class Program:
     estimated_cycles: int
     inputs: tuple[Boundary, ...]
     outputs: tuple[Boundary, ...]
+    rows: RowInput | None
+    take_row: str
     buffers: tuple[ArenaRow, ...]
     steps: tuple[ProgramStep, ...]
     functions: tuple[Function, ...]
@@ -165,7 +169,16 @@ class Program:
         return constant_bytes(self.arrays, weights=False)
 
 
-def build_program(schedule: Schedule, plan: MemoryPlan, *, name: str, version: str, command: str) -> Program:
+def build_program(
+    schedule: Schedule,
+    plan: MemoryPlan,
+    *,
+    name: str,
+    version: str,
+    command: str,
+    by_rows: bool = False,
+    pixels: Pixels | None = None,
+) -> Program:
     """Everything that will be printed.
 
     Args:
@@ -174,11 +187,19 @@ def build_program(schedule: Schedule, plan: MemoryPlan, *, name: str, version: s
         name: C prefix.
         version: the compiler's.
         command: the options as the user gave them, without folders.
+        by_rows: whether the input arrives row by row.
+        pixels: a camera's pixels as rows; None for rows of the network's own type.
+
+    Raises:
+        UsageError: the input cannot arrive by rows, or not as such pixels.
     """
     lowered = schedule.lowered
     graph = lowered.graph
     order = [lowered.steps[index] for index in schedule.order]
     served = _served(graph, order)
+    rows = resident_rows(schedule, plan, pixels) if by_rows else None
+    if rows is not None and rows.kernel is not None:
+        served[rows.kernel] = [USER]
     names = function_names(served, name)
     pool = ConstantPool(name)
     symbols = Symbols(schedule, plan)
@@ -195,21 +216,28 @@ def build_program(schedule: Schedule, plan: MemoryPlan, *, name: str, version: s
         version=version,
         command=command,
         digest=graph.digest,
-        arena_bytes=plan.arena_bytes,
+        arena_bytes=plan.arena_bytes if rows is None else rows.state + STATE_BYTES,
         arena_align=_ARENA_ALIGN,
-        lower_bound_bytes=plan.lower_bound_bytes,
-        stack_bytes=stack_bound(schedule),
+        lower_bound_bytes=plan.lower_bound_bytes + (0 if rows is None else STATE_BYTES),
+        stack_bytes=stack_bound(schedule) + (0 if rows is None else PUSH_STACK_BYTES),
         macs=sum(step.macs for step in order),
         recomputed_macs=sum(step.call.recomputed_macs for step in order if isinstance(step.call, StreamCall)),
         estimated_cycles=sum(step.call.cycles for step in order),
         inputs=_boundary(lowered, graph.inputs, symbols),
         outputs=_boundary(lowered, graph.outputs, symbols),
+        rows=rows,
+        take_row="" if rows is None else _take_row(rows, names, pool, symbols.place(lowered.stored[graph.inputs[0]])),
         buffers=symbols.rows,
         steps=steps,
         functions=functions,
         headers=tuple(sorted(headers)),
         arrays=pool.arrays,
     )
+
+
+def _take_row(rows: RowInput, names: Mapping[Kernel, str], pool: ConstantPool, address: str) -> str:
+    """The statement that takes row ``index`` to its place in the resident input."""
+    return rows.call(names, pool, f"{address} + index * {rows.tensor_bytes}u")
 
 
 def _served(graph: Graph, steps: Sequence[LoweredStep]) -> dict[Kernel, list[str]]:

@@ -82,6 +82,8 @@ class PrintedBand:
         pointers: arrays of row pointers.
         call: the kernel's call; "" where there is an expansion.
         expansion: the layer that it computes as well.
+        clears: C expression of the offset of the sums that its first run sets to zero, "" for none.
+        clears_bytes: their size.
     """
 
     index: int
@@ -91,6 +93,8 @@ class PrintedBand:
     pointers: tuple[PointerRows, ...]
     call: str = ""
     expansion: PrintedExpansion | None = None
+    clears: str = ""
+    clears_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +198,8 @@ class _Printer:
             runs=band.runs,
             conditions=tuple(self._condition(index, reading) for reading in self._waits(band)),
             pointers=(),
+            clears=self._row(self.call.rows_of(band.writes), "0u") if band.writes == band.sums else "",
+            clears_bytes=band.row_bytes,
         )
         if band.expansion is not None:
             return replace(
@@ -224,7 +230,8 @@ class _Printer:
                     row = self._row(self.call.rows_of(band.writes), first, band.rows)
                     return f"AT({ctype}, {row}{f' + {channel}' if channel else ''})"
                 case ScratchArg():
-                    return f"AT({ctype}, {self._scratch(self.call.kernel_scratch)})"
+                    sums = band.sums and self._row(self.call.rows_of(band.sums), "0u")
+                    return f"AT({ctype}, {sums or self._scratch(self.call.kernel_scratch)})"
 
         return kernel_call(call, names[call.kernel], pointer, constants(node, self.position, self.pool))
 
@@ -296,6 +303,8 @@ class _Printer:
             producer = self.maker[reading.tensor]
             made = f"{self._runs(producer)}{_times(self.call.bands[producer].rows)}"
         end = reading.first + reading.count
+        if reading.step == 0:
+            return f"{made} >= {min(end, rows.height)}u"
         if reading.begin(band.runs - 1) + reading.count <= rows.height and end >= 0:
             return f"{made} >= {self._runs(index)}{_times(reading.step)} + {end}u"
         return f"{made} >= mc_rows_needed({self._runs(index)}{_times(reading.step)}, {c_int(end)}, {rows.height}u)"

@@ -11,6 +11,7 @@ from mcucompiler.lower.types import (
     KernelCall,
     Lowered,
     LoweredStep,
+    LoweringOptions,
     NodeContext,
     Stored,
     Variant,
@@ -18,6 +19,7 @@ from mcucompiler.lower.types import (
     item_bytes,
 )
 from mcucompiler.lower.variants import row_pointer_variants, variants_of
+from mcucompiler.lower.variants.mean_rows import mean_rows_reason
 from mcucompiler.ops import (
     Add,
     AveragePool,
@@ -31,12 +33,14 @@ from mcucompiler.ops import (
     MaxPool,
     Mul,
     Quantize,
+    ReduceMean,
     Softmax,
     Sub,
     Unary,
 )
 from mcucompiler.ops.base import Operator
 from mcucompiler.stream.expansion import expandable, expanded_band
+from mcucompiler.stream.means import mean_bands
 from mcucompiler.stream.types import Access, Band, Reading
 
 ROW_AXIS = 2
@@ -71,41 +75,74 @@ class BandMaker:
 
     def __init__(self, lowered: Lowered) -> None:
         self.lowered = lowered
-        self._made: dict[tuple[int, int], Band | None] = {}
-        self._expanded: dict[tuple[int, int], Band | None] = {}
+        self._options = {False: lowered.options, True: replace(lowered.options, optimize="ram")}
+        self._made: dict[tuple[int, int, bool], tuple[Band, ...]] = {}
+        self._expanded: dict[tuple[int, int, bool], Band | None] = {}
 
     def height(self, step: int) -> int | None:
-        """Rows of a layer's output; None where it can be in no stream."""
+        """Rows that a layer makes, or takes for a mean; None where it can be in no stream."""
         layer = self.lowered.steps[step]
-        if len(layer.writes) != 1 or not isinstance(layer.node.op, (*_WINDOWS, *_ROWWISE)):
+        if len(layer.writes) != 1 or not isinstance(layer.node.op, (*_WINDOWS, *_ROWWISE, ReduceMean)):
             return None
+        if self._mean(layer):
+            return self.lowered.stored[layer.reads[0]].tensor.shape[ROW_AXIS]
         target = self.lowered.stored[layer.writes[0]]
         return target.tensor.shape[ROW_AXIS] if is_image(target) else None
 
-    def band(self, step: int, rows: int) -> Band | None:
-        """The band of a layer with ``rows`` rows a run; None where no kernel can do it."""
-        if (step, rows) not in self._made:
-            self._made[step, rows] = self._make(self.lowered.steps[step], rows)
-        return self._made[step, rows]
+    def bands(self, step: int, rows: int, *, lean: bool = False) -> tuple[Band, ...]:
+        """The bands of a layer with ``rows`` rows a run; () where no kernel can do it.
+
+        Args:
+            step: index of the layer.
+            rows: a divisor of its height.
+            lean: whether kernels are to use little scratch rather than be fast.
+        """
+        key = step, rows, lean
+        if key not in self._made:
+            layer = self.lowered.steps[step]
+            if self._mean(layer):
+                self._made[key] = mean_bands(layer, self._context(layer.node), rows)
+            else:
+                band = self._make(layer, rows, self._options[lean])
+                self._made[key] = () if band is None else (band,)
+        return self._made[key]
 
     def expandable(self, step: int) -> bool:
         """Whether a layer is a 1x1 convolution that may be made anew for each window of the layer that follows."""
         return self.expanded(step, 1) is not None
 
-    def expanded(self, step: int, rows: int) -> Band | None:
+    def expanded(self, step: int, rows: int, *, lean: bool = False) -> Band | None:
         """The band of a 1x1 convolution together with the depthwise one that follows; None where there is none."""
-        if (step, rows) not in self._expanded:
+        key = step, rows, lean
+        if key not in self._expanded:
             steps = self.lowered.steps
             band = None
             if step + 1 < len(steps) and expandable(self.lowered, steps[step], steps[step + 1]):
-                depthwise = self.band(step + 1, rows) if self.height(step + 1) else None
-                band = expanded_band(self.lowered, steps[step], depthwise) if depthwise is not None else None
-            self._expanded[step, rows] = band
-        return self._expanded[step, rows]
+                depthwise = self.bands(step + 1, rows, lean=lean) if self.height(step + 1) else ()
+                if depthwise:
+                    band = expanded_band(self.lowered, steps[step], depthwise[0], self._options[lean])
+            self._expanded[key] = band
+        return self._expanded[key]
 
-    def _make(self, layer: LoweredStep, rows: int) -> Band | None:
-        height = self.lowered.stored[layer.writes[0]].tensor.shape[ROW_AXIS]
-        runs = height // rows
+    def _mean(self, layer: LoweredStep) -> bool:
+        """Whether a layer takes the mean over an image, which needs no more of it than one row at a time."""
+        if not isinstance(layer.node.op, ReduceMean | AveragePool) or not is_image(self.lowered.stored[layer.reads[0]]):
+            return False
+        return mean_rows_reason(self._context(layer.node)) is None
+
+    def _context(self, node: Node) -> NodeContext:
+        """A layer on whole tensors."""
+        graph, stored = self.lowered.graph, self.lowered.stored
+        return NodeContext(
+            node=node,
+            inputs=tuple(t if t is None or t.is_constant else stored[t.name] for t in graph.ins(node)),
+            outputs=tuple(stored[t.name] for t in graph.outs(node)),
+            options=self.lowered.options,
+        )
+
+    def _make(self, layer: LoweredStep, rows: int, options: LoweringOptions) -> Band | None:
+        target = self.lowered.graph.tensors[layer.writes[0]]
+        runs = target.shape[ROW_AXIS] // rows
         readings = []
         for index, name in layer.reads.items():
             reading = self._reading(layer.node, index, name, rows, runs)
@@ -114,14 +151,15 @@ class BandMaker:
             readings.append((index, reading))
         if all(reading.access is Access.WHOLE for _, reading in readings):
             return None
-        call = self._call(layer.node, dict(readings), rows)
+        call = self._call(layer.node, dict(readings), rows, options)
         if call is None:
             return None
         return Band(
             node=layer.node,
             call=call,
             readings=tuple(readings),
-            writes=layer.writes[0],
+            writes=target.name,
+            row_bytes=row_bytes(target),
             rows=rows,
             runs=runs,
             macs=layer.macs,
@@ -162,7 +200,7 @@ class BandMaker:
             border=border or 0,
         )
 
-    def _call(self, node: Node, readings: dict[int, Reading], rows: int) -> KernelCall | None:
+    def _call(self, node: Node, readings: dict[int, Reading], rows: int, options: LoweringOptions) -> KernelCall | None:
         """The kernel call for one run."""
         graph = self.lowered.graph
         inputs = tuple(
@@ -174,11 +212,13 @@ class BandMaker:
             node=node.replace(op=_without_rows_of_padding(node.op)),
             inputs=inputs,
             outputs=(_dense(_banded(target, rows)),),
-            options=self.lowered.options,
+            options=options,
         )
         by_pointer = any(reading.access is Access.POINTERS for reading in readings.values())
         variants: tuple[Variant, ...] = row_pointer_variants(node.op) if by_pointer else variants_of(node.op)
         calls = [variant.lower(context) for variant in variants if variant.reject(context) is None]
+        if options.optimize == "ram":
+            return min(calls, key=lambda call: (call.scratch_bytes, call.cycles), default=None)
         return min(calls, key=lambda call: call.cycles, default=None)
 
     def _input(self, tensor: Tensor, reading: Reading | None) -> Stored:

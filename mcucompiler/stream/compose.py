@@ -26,6 +26,7 @@ class GroupChoice:
         first: index of the first step.
         stop: one past the last step.
         rows: most rows that a band makes in a run.
+        lean: whether kernels are to use little scratch rather than be fast.
         expansions: indices of the steps that are made anew for each window of the depthwise step that follows.
         fed: tensor whose rows the caller pushes.
     """
@@ -33,6 +34,7 @@ class GroupChoice:
     first: int
     stop: int
     rows: int = 1
+    lean: bool = False
     expansions: frozenset[int] = frozenset()
     fed: str | None = None
 
@@ -89,10 +91,11 @@ class Composer:
             if not height:
                 return None
             rows = _divisor(height, choice.rows)
-            band = self.maker.expanded(index, rows) if expanded else self.maker.band(index, rows)
-            if band is None:
+            band = self.maker.expanded(index, rows, lean=choice.lean) if expanded else None
+            made = (band,) if band else () if expanded else self.maker.bands(index, rows, lean=choice.lean)
+            if not made:
                 return None
-            bands.append(band)
+            bands += made
             index = last + 1
         return bands
 
@@ -114,12 +117,14 @@ class Composer:
         return len(set(buffers)) == len(buffers)
 
     def _heights(self, bands: Sequence[Band], fed: str | None) -> dict[str, int]:
+        """Rows of every tensor that is read by rows or made."""
+        tensors = self.lowered.graph.tensors
         names = [fed] if fed is not None else []
         for band in bands:
             names += [reading.tensor for _, reading in band.readings if reading.access is not Access.WHOLE]
             names.append(band.writes)
-        tensors = self.lowered.graph.tensors
-        return {name: tensors[name].shape[ROW_AXIS] for name in dict.fromkeys(names)}
+        made = {band.writes: band.height for band in bands}
+        return {name: made[name] if name in made else tensors[name].shape[ROW_AXIS] for name in dict.fromkeys(names)}
 
     def _call(
         self,
@@ -131,7 +136,8 @@ class Composer:
         fed: str | None,
     ) -> StreamCall:
         tensors = self.lowered.graph.tensors
-        bytes_of = {name: row_bytes(tensors[name]) for name in heights}
+        made_bytes = {band.writes: band.row_bytes for band in bands}
+        bytes_of = {name: made_bytes[name] if name in made_bytes else row_bytes(tensors[name]) for name in heights}
         inside = [name for name in heights if name not in outside and name not in outputs]
         guests = find_guests(bands, simulation, heights, inside, bytes_of, fed)
         rows, end = [], 0

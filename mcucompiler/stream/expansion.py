@@ -19,6 +19,7 @@ from mcucompiler.lower.types import (
     KernelCall,
     Lowered,
     LoweredStep,
+    LoweringOptions,
     NodeContext,
     Place,
     Stored,
@@ -48,13 +49,14 @@ def expandable(lowered: Lowered, expand: LoweredStep, depthwise: LoweredStep) ->
     return pointwise and plain and second.op.groups == channels == taps.shape[0] and _chunk(channels) > 0
 
 
-def expanded_band(lowered: Lowered, expand: LoweredStep, depthwise: Band) -> Band | None:
+def expanded_band(lowered: Lowered, expand: LoweredStep, depthwise: Band, options: LoweringOptions) -> Band | None:
     """The band that computes both layers; None where no kernel can do it.
 
     Args:
         lowered: the program.
         expand: the 1x1 convolution.
         depthwise: the band of the depthwise convolution alone, which reads its window by pointers.
+        options: what kernels are chosen for.
     """
     ((_, window),) = depthwise.readings
     source = lowered.stored[expand.reads[0]]
@@ -63,7 +65,7 @@ def expanded_band(lowered: Lowered, expand: LoweredStep, depthwise: Band) -> Ban
     if window.access is not Access.POINTERS or wide.quant is None:
         return None
     size = _chunk(channels)
-    maker = _ChunkMaker(lowered, expand.node, depthwise, window)
+    maker = _ChunkMaker(lowered, expand.node, depthwise, window, options)
     chunks = []
     for first in range(0, channels, size):
         calls = maker.expand(source.tensor, first, size), maker.depthwise(first, size)
@@ -115,8 +117,10 @@ def _needs(chunks: Sequence[Chunk], rows: int, buffer: int, row_bytes: int) -> C
 
 
 class _ChunkMaker:
-    def __init__(self, lowered: Lowered, expand: Node, depthwise: Band, window: Reading) -> None:
-        self.lowered, self.node, self.band, self.window = lowered, expand, depthwise, window
+    def __init__(
+        self, lowered: Lowered, expand: Node, depthwise: Band, window: Reading, options: LoweringOptions
+    ) -> None:
+        self.lowered, self.node, self.band, self.window, self.options = lowered, expand, depthwise, window, options
         self.wide = lowered.graph.tensors[expand.outputs[0]]
 
     def expand(self, source: Tensor, first: int, size: int) -> KernelCall | None:
@@ -129,7 +133,7 @@ class _ChunkMaker:
             node=self.node,
             inputs=(_dense(row), *constants),
             outputs=(_dense(made),),
-            options=self.lowered.options,
+            options=self.options,
         )
         calls = [variant.lower(context) for variant in variants_of(self.node.op) if variant.reject(context) is None]
         return min(calls, key=lambda call: call.cycles, default=None)
@@ -156,7 +160,7 @@ class _ChunkMaker:
                 *_constants(self.lowered, node, first, size),
             ),
             outputs=(Stored(tensor=made, layout=channels_last(made.shape), place=place),),
-            options=self.lowered.options,
+            options=self.options,
         )
         calls = [variant.lower(context) for variant in row_pointer_variants(op) if variant.reject(context) is None]
         return min(calls, key=lambda call: call.cycles, default=None)

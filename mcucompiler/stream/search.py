@@ -10,7 +10,7 @@ other one to the same cut needs neither less memory nor less time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import networkx as nx
 
@@ -21,7 +21,7 @@ from mcucompiler.stream.bands import row_bytes
 from mcucompiler.stream.compose import Composer, GroupChoice
 from mcucompiler.stream.types import Band, StreamCall
 
-_ROWS = (1, 2, 4)
+_WAYS = ((1, False), (1, True), (2, False), (4, False))  # rows of a run, and whether with little scratch
 _MOST_LABELS = 64
 _MOST_EXPANSIONS = 3
 _INFINITE = 1 << 62
@@ -145,7 +145,7 @@ class _Search:
         """One past the last step that may be in a stream that begins at ``first``."""
         stop = first
         maker = self.composer.maker
-        while stop < len(self.layers) and maker.height(stop) and maker.band(stop, 1) is not None:
+        while stop < len(self.layers) and maker.height(stop) and maker.bands(stop, 1):
             stop += 1
         return stop
 
@@ -177,22 +177,23 @@ class _Search:
         lowered, maker = self.composer.lowered, self.composer.maker
         rings: dict[str, int] = {}
         scratch = 0
-        bands = [maker.band(index, 1) for index in range(first, stop)]
-        made = {band.writes for band in bands if band is not None}
-        for index, band in enumerate(bands):
-            if band is None or maker.expandable(first + index):
+        made = {name for index in range(first, stop) for name in lowered.steps[index].writes}
+        for index in range(first, stop):
+            if maker.expandable(index) or (index > first and maker.expandable(index - 1)):
                 continue
-            if not (index and maker.expandable(first + index - 1)):
-                scratch = max(scratch, whole_words(band.call.scratch_bytes))
-                for _, reading in band.readings:
-                    if reading.tensor in made and not self._guest(bands, reading.tensor):
+            scratch = max(scratch, *(band.call.scratch_bytes for band in maker.bands(index, 1, lean=True)))
+            for band in maker.bands(index, 1):
+                lodged = {number for number, _ in band.readings if _in_place(band, number)}
+                for number, reading in band.readings:
+                    if reading.tensor in made and number not in lodged and not self._guest(reading.tensor):
                         size = reading.count * row_bytes(lowered.graph.tensors[reading.tensor])
                         rings[reading.tensor] = max(size, rings.get(reading.tensor, 0))
         return sum(rings.values()) + scratch
 
-    def _guest(self, bands: Sequence[Band | None], tensor: str) -> bool:
-        maker = next(band for band in bands if band is not None and band.writes == tensor)
-        return any(overlap.same for overlap in maker.call.overlaps)
+    def _guest(self, tensor: str) -> bool:
+        """Whether the layer that makes a tensor may work in place."""
+        step = next(i for i, step in enumerate(self.composer.lowered.steps) if tensor in step.writes)
+        return any(overlap.same for band in self.composer.maker.bands(step, 1) for overlap in band.call.overlaps)
 
     def streams(self, first: int) -> Iterator[Edge]:
         """The streams that begin at a cut and may be worth while."""
@@ -207,14 +208,15 @@ class _Search:
 
     def _variants(self, first: int, stop: int, fed: str | None, most: int) -> Iterator[Edge]:
         """With one or more rows at a time; with the largest expanded tensors kept, or made anew."""
-        for rows in _ROWS:
-            edge = self._edge(GroupChoice(first=first, stop=stop, rows=rows, fed=fed))
+        for rows, lean in _WAYS:
+            choice = GroupChoice(first=first, stop=stop, rows=rows, lean=lean, fed=fed)
+            edge = self._edge(choice)
             if edge is None:
                 continue
             if edge.bytes < most:
                 yield edge
             for expansions in self._expansions(edge):
-                leaner = self._edge(GroupChoice(first=first, stop=stop, rows=rows, expansions=expansions, fed=fed))
+                leaner = self._edge(replace(choice, expansions=expansions))
                 if leaner is not None and leaner.bytes < min(most, edge.bytes):
                     yield leaner
 
@@ -240,6 +242,11 @@ class _Search:
             return None
         needed = self.lives.bytes(step, choice.first, choice.stop)
         return Edge(choice=choice, step=step, bytes=needed, cycles=step.call.cycles)
+
+
+def _in_place(band: Band, number: int) -> bool:
+    """Whether a band may write over rows of an input."""
+    return any(overlap.same and overlap.input == number for overlap in band.call.overlaps)
 
 
 def find_edges(composer: Composer, fed: str | None, progress: Callable[[int, int], None]) -> nx.MultiDiGraph[int]:

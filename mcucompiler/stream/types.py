@@ -103,22 +103,32 @@ class Band:
         call: what one run needs; the kernel, unless there is an expansion.
         readings: by input index; constants are not among them.
         writes: name of the tensor that it makes.
+        row_bytes: bytes of one of its rows.
         rows: rows that a run makes.
         runs: how often it runs.
         macs: multiply-accumulates of the layer.
         recomputed_macs: those that are done more than once, counted as often as they are repeated.
         expansion: the layer in front of this one that it computes as well, chunk by chunk.
+        sums: name of the tensor of sums that the kernel takes for its scratch memory: the band that writes it adds to
+            it in every run, from zero in the first.
     """
 
     node: Node
     call: Call
     readings: tuple[tuple[int, Reading], ...]
     writes: str
+    row_bytes: int
     rows: int
     runs: int
     macs: int
     recomputed_macs: int = 0
     expansion: Expansion | None = None
+    sums: str | None = None
+
+    @property
+    def height(self) -> int:
+        """Rows of the tensor that it makes."""
+        return self.rows * self.runs
 
     @property
     def kernels(self) -> tuple[tuple[Node, KernelCall], ...]:

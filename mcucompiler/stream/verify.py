@@ -174,6 +174,9 @@ class _Replay:
     def _agrees(self, band: Band, number: int, reading: Reading, run: int, who: str) -> Iterator[str]:
         """The rows that the run is given must be those that the operator reads."""
         node, rows = band.node, band.rows
+        if band.sums is not None:
+            yield from self._adds(band, reading, run, who)
+            return
         meant = node.op.input_range(
             self.graph.ins(node), self.graph.outs(node), number, _ROW_AXIS, run * rows, (run + 1) * rows
         )
@@ -186,6 +189,18 @@ class _Replay:
         outside = first < 0 or first + reading.count > height
         if outside and reading.access not in (Access.POINTERS, Access.EACH):
             yield f"{who} reads outside {reading.tensor!r}"
+
+    def _adds(self, band: Band, reading: Reading, run: int, who: str) -> Iterator[str]:
+        """Sums must take every row once and still hold what was added before; means are made of the last sums."""
+        first, height = reading.first + run * reading.step, self.rows[reading.tensor].height
+        if band.writes != band.sums:
+            if reading.tensor != band.sums or (first, reading.count) != (height - 1, 1):
+                yield f"{who} does not make means of the last sums"
+            return
+        if (first, reading.count) != (run * reading.count, reading.step) or band.runs * reading.count != height:
+            yield f"{who} does not add the rows of {reading.tensor!r} once each"
+        if run:
+            yield from self._find(band.writes, run - 1, who)
 
     def _expands(self, band: Band, expansion: Expansion, window: tuple[int, int], who: str) -> Iterator[str]:
         """The expanding layer must make the rows of the window from those of the same numbers, within its buffer."""

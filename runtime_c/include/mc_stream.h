@@ -4,6 +4,7 @@
 #define MC_STREAM_H
 
 #include <stdint.h>
+#include <string.h>
 
 /* How many rows of an image must be there for rows up to `first + end`, those outside the image apart. */
 static inline uint32_t mc_rows_needed(uint32_t first, int32_t end, uint32_t height)
