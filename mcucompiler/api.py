@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcucompiler import __version__
-from mcucompiler.boards import Board, load_board
-from mcucompiler.emit import SourceTree, emit, stack_bound
+from mcucompiler.boards import Board, load_board, with_external
+from mcucompiler.emit import SourceTree, emit
 from mcucompiler.emit.environment import c_identifier
+from mcucompiler.emit.rows import check_row_graph
 from mcucompiler.errors import DoesNotFitError, ToolError, UsageError
+from mcucompiler.flash_fit import check_flash, fit_flash
 from mcucompiler.ir.graph import Graph
 from mcucompiler.lower.types import Cpu, LoweringOptions
 from mcucompiler.memory.peak import describe_peak
 from mcucompiler.pipeline import Goal, Hooks, Planned, import_and_rewrite, plan_graph
+from mcucompiler.pixels import Pixels, parse_pixels
 
 # A network called like one of these would hide a system header or collide with the runtime's files.
 _RESERVED_NAMES = frozenset(
@@ -30,6 +33,7 @@ _RESERVED_NAMES = frozenset(
 )
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _LONGEST_NAME = 48
+_INPUT_MODES = ("resident", "rows")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +45,14 @@ class CompileOptions:
         board: a board's name or the path of its TOML file.
         cpu: a core instead of the board's ("cortex-m7", "cortex-m4", "host"), "" for the board's.
         ram_limit: bytes that arena and stack together may take; None for what the board has.
-        flash_limit: bytes that weights and constants may take; None for what the board has.
+        flash_limit: bytes that weights, constants and code (estimated) may take; None for what the board has.
+        weights: "internal", or "external": what the board has counts with its QSPI flash.
+        arena: "internal", or "external": what the board has counts with its SDRAM.
+        input_mode: "resident": the caller writes the input and runs; "rows": it pushes the image row by row.
+        pixel_format: what a row holds, of ``pixels.FORMATS``; "" for elements of the network's own type.
+        pixel_scale: with the two below what a pixel's component means, see ``pixels``; "" for the default.
+        pixel_mean: one number, or one for each channel with commas between, as text: "0.485,0.456,0.406".
+        pixel_std: likewise.
         io: "int8": the caller quantises; "float": the program takes and gives float32 where ONNX does.
         optimize: "speed", "ram" or "size".
         exact: "proved" or "float", see LoweringOptions.
@@ -54,6 +65,13 @@ class CompileOptions:
     cpu: str = ""
     ram_limit: int | None = None
     flash_limit: int | None = None
+    weights: str = "internal"
+    arena: str = "internal"
+    input_mode: str = "resident"
+    pixel_format: str = ""
+    pixel_scale: str = ""
+    pixel_mean: str = ""
+    pixel_std: str = ""
     io: str = "int8"
     optimize: str = "speed"
     exact: str = "proved"
@@ -70,6 +88,13 @@ class CompileOptions:
             ("cpu", self.cpu, ""),
             ("ram-limit", self.ram_limit, None),
             ("flash-limit", self.flash_limit, None),
+            ("weights", self.weights, "internal"),
+            ("arena", self.arena, "internal"),
+            ("input", self.input_mode, "resident"),
+            ("pixel-format", self.pixel_format, ""),
+            ("pixel-scale", self.pixel_scale, ""),
+            ("pixel-mean", self.pixel_mean, ""),
+            ("pixel-std", self.pixel_std, ""),
             ("io", self.io, "int8"),
             ("optimize", self.optimize, "speed"),
             ("exact", self.exact, "proved"),
@@ -163,22 +188,35 @@ def compile_model(
     """
     options = options or CompileOptions()
     board = load_board(options.board)
+    board = with_external(board, weights=options.weights == "external", arena=options.arena == "external")
     cpu = _cpu(options.cpu, board)
     name = network_name(options.name, model)
+    by_rows, pixels = _input_of(options)
     imported, graph = import_and_rewrite(model, batch=options.batch, shapes=options.shapes, io=options.io, hooks=hooks)
+    if by_rows:
+        check_row_graph(graph)
     lowering = LoweringOptions(cpu=cpu, exact=options.exact, optimize=options.optimize)
     goal = Goal(ram_bytes=_ram_bytes(board, options), optimize=options.optimize)
-    planned = plan_graph(imported, graph, lowering, goal, hooks=hooks)
-    tree = emit(
-        planned.schedule,
-        planned.plan,
-        name=name,
-        version=__version__,
-        command=options.command(),
-        board=board.name,
-        cpu=cpu,
-    )
-    _check_limits(planned, tree, board, options)
+
+    def compiled(lowering: LoweringOptions) -> tuple[Planned, SourceTree]:
+        planned = plan_graph(imported, graph, lowering, goal, hooks=hooks)
+        tree = emit(
+            planned.schedule,
+            planned.plan,
+            name=name,
+            version=__version__,
+            command=options.command(),
+            board=board.name,
+            cpu=cpu,
+            by_rows=by_rows,
+            pixels=pixels,
+        )
+        return planned, tree
+
+    flash = min((limit for limit in (options.flash_limit, board.flash_bytes) if limit is not None), default=None)
+    planned, tree = fit_flash(graph, lowering, flash, compiled)
+    _check_ram(planned, tree, board, options)
+    check_flash(tree, flash)
     return CompiledModel(options=options, board=board, planned=planned, tree=tree)
 
 
@@ -221,9 +259,22 @@ def _ram_bytes(board: Board, options: CompileOptions) -> int | None:
     return min((limit for limit in (options.ram_limit, board.ram_bytes) if limit is not None), default=None)
 
 
-def _check_limits(planned: Planned, tree: SourceTree, board: Board, options: CompileOptions) -> None:
+def _input_of(options: CompileOptions) -> tuple[bool, Pixels | None]:
+    """Whether the input arrives by rows, and of which pixels."""
+    if options.input_mode not in _INPUT_MODES:
+        raise UsageError(f"input mode {options.input_mode!r} is unknown; known are {', '.join(_INPUT_MODES)}")
+    by_rows = options.input_mode == "rows"
+    pixels = parse_pixels(
+        options.pixel_format, scale=options.pixel_scale, mean=options.pixel_mean, std=options.pixel_std
+    )
+    if pixels is not None and not by_rows:
+        raise UsageError("--pixel-format needs --input rows")
+    return by_rows, pixels
+
+
+def _check_ram(planned: Planned, tree: SourceTree, board: Board, options: CompileOptions) -> None:
     ram = _ram_bytes(board, options)
-    needed = planned.plan.arena_bytes + stack_bound(planned.schedule)
+    needed = tree.program.arena_bytes + tree.program.stack_bytes
     if ram is not None and needed > ram:
         raise DoesNotFitError(
             "RAM",
@@ -232,14 +283,4 @@ def _check_limits(planned: Planned, tree: SourceTree, board: Board, options: Com
             peak=describe_peak(planned.schedule, planned.plan),
             alternative="this is the least that any plan reaches; take a smaller input (--shape), a narrower network, "
             "or a board with more RAM",
-        )
-    flash = min((limit for limit in (options.flash_limit, board.flash_bytes) if limit is not None), default=None)
-    constants = tree.program.weights_bytes + tree.program.const_bytes
-    if flash is not None and constants > flash:
-        raise DoesNotFitError(
-            "flash",
-            constants,
-            flash,
-            peak="weights and constants alone, without code",
-            alternative="a narrower network, or a board with more flash",
         )

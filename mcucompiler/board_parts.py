@@ -12,6 +12,9 @@ from mcucompiler.fields import Fields
 SOCS = ("mps2", "stm32f4", "stm32f7", "stm32h7")
 """Families whose clocks and serial ports the runtime knows."""
 
+FLASH_WORD_BYTES: Mapping[str, int] = {"stm32f4": 16, "stm32f7": 32, "stm32h7": 32}
+"""Bytes that a family's internal flash gives at once: RM0090 3.3.1, RM0385 and RM0410 3.3.2, RM0433 4.3.8."""
+
 RUNNERS = ("pyocd", "openocd", "st-flash", "dfu-util")
 """Programs that flash."""
 

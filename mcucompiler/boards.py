@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 from mcucompiler.board_parts import DEFAULT_BAUD, SOCS, Flash, Serial, read_flash, read_serial
 from mcucompiler.clock_tree import RULES, ClockTree, read_clock
-from mcucompiler.errors import BoardError
+from mcucompiler.errors import BoardError, UsageError
+from mcucompiler.external_memory import QSPI_ORIGIN, SDRAM_ORIGIN, Qspi, Sdram, read_qspi, read_sdram
 from mcucompiler.fields import Fields
 from mcucompiler.lower.types import Cpu
 from mcucompiler.resources import boards_dir
@@ -30,6 +31,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _REGION_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _CPU_NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 _ADDRESS_SPACE = 1 << 32
+_RESERVED_NAMES = {"sdram", "qspi"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +60,12 @@ class Region:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caches:
-    """Sizes in bytes; 0 without one."""
+    """Sizes in bytes, 0 without one; and core cycles to fill a line from flash, 0 where nobody has measured them."""
 
     instruction_bytes: int = 0
     data_bytes: int = 0
     line_bytes: int = 32
+    miss_cycles: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +110,8 @@ class Board:
         serial: the serial port of the console, where there is one.
         flash: how firmware gets onto it, where it is a thing.
         qemu: how it is emulated, where it can be.
+        sdram: RAM outside of the microcontroller, which is used where the user asks for it: see ``with_external``.
+        qspi: flash outside of it, likewise.
     """
 
     name: str
@@ -123,6 +128,8 @@ class Board:
     serial: Serial | None
     flash: Flash | None
     qemu: Qemu | None
+    sdram: Sdram | None = None
+    qspi: Qspi | None = None
 
     @property
     def is_host(self) -> bool:
@@ -187,8 +194,36 @@ def load_board(name_or_path: str) -> Board:
     return _board(Fields(values, f"board file {str(path)!r}", BoardError))
 
 
+def with_external(board: Board, *, weights: bool = False, arena: bool = False) -> Board:
+    """A board with its external memories among its regions.
+
+    Args:
+        board: as loaded.
+        weights: whether the weights go to the external flash.
+        arena: whether an arena that fits nowhere else may go to the external RAM.
+
+    Raises:
+        UsageError: it has no such memory.
+    """
+    before: tuple[Region, ...] = ()
+    after: tuple[Region, ...] = ()
+    if weights:
+        if board.qspi is None:
+            raise UsageError(
+                f"board {board.name!r} has no external flash that the runtime sets up ('qspi' of its file)"
+            )
+        length = board.qspi.length
+        before = (Region(name="qspi", kind="flash", origin=QSPI_ORIGIN, length=length, holds=("weights",)),)
+    if arena:
+        if board.sdram is None:
+            raise UsageError(f"board {board.name!r} has no external RAM that the runtime sets up ('sdram' of its file)")
+        length = board.sdram.length
+        after = (Region(name="sdram", kind="external", origin=SDRAM_ORIGIN, length=length, holds=("arena",)),)
+    return replace(board, regions=(*before, *board.regions, *after))
+
+
 def _board(fields: Fields) -> Board:
-    tables = ("cpu", "caches", "regions", "clock", "serial", "flash", "qemu")
+    tables = ("cpu", "caches", "regions", "clock", "serial", "flash", "qemu", "sdram", "qspi")
     fields.only("name", "description", "clock_hz", "stack_bytes", "startup", "soc", "console", *tables)
     name = fields.get("name", str)
     if not _NAME.fullmatch(name):
@@ -214,6 +249,8 @@ def _board(fields: Fields) -> Board:
         serial=None if is_host else read_serial(fields.table("serial"), soc),
         flash=read_flash(fields.table("flash"), flash_regions) if "flash" in fields.values else None,
         qemu=_qemu(fields.table("qemu")) if "qemu" in fields.values else None,
+        sdram=read_sdram(fields.table("sdram")) if "sdram" in fields.values else None,
+        qspi=read_qspi(fields.table("qspi")) if "qspi" in fields.values else None,
     )
     _check_kind(fields, board)
     return board
@@ -227,6 +264,14 @@ def _check_kind(fields: Fields, board: Board) -> None:
         raise fields.fail("console", f"is {board.console!r}; 'stdio' is for the host, and the host has no other")
     if "clock" in fields.values and board.clock is None:
         raise fields.fail("clock", "is given, but this board has no clock to set")
+    if board.sdram is not None and board.soc not in ("stm32f7", "stm32h7"):
+        raise fields.fail("sdram", "is for stm32f7 and stm32h7, whose controller the runtime sets up")
+    if board.sdram is not None and board.clock is not None and board.clock.ahb_hz > 3 * board.sdram.max_hz:
+        raise fields.fail(
+            "sdram", f"allows {board.sdram.max_hz} Hz, less than a third of the AHB's {board.clock.ahb_hz}"
+        )
+    if board.qspi is not None and board.soc != "stm32f7":
+        raise fields.fail("qspi", "is for stm32f7, whose controller the runtime sets up")
     if not board.is_host:
         _check_regions(fields, board)
 
@@ -244,12 +289,16 @@ def _cpu(fields: Fields) -> Cpu:
 
 
 def _caches(fields: Fields) -> Caches:
-    fields.only("instruction_bytes", "data_bytes", "line_bytes")
-    return Caches(
+    fields.only("instruction_bytes", "data_bytes", "line_bytes", "miss_cycles")
+    caches = Caches(
         instruction_bytes=fields.size("instruction_bytes", 0),
         data_bytes=fields.size("data_bytes", 0),
         line_bytes=fields.size("line_bytes", 32),
+        miss_cycles=fields.natural("miss_cycles", 0),
     )
+    if caches.line_bytes == 0:
+        raise fields.fail("line_bytes", "is 0; a line has at least one byte")
+    return caches
 
 
 def _qemu(fields: Fields) -> Qemu:
@@ -294,6 +343,8 @@ def _check_regions(fields: Fields, board: Board) -> None:
     names = [region.name for region in board.regions]
     if len(set(names)) != len(names):
         raise fields.fail("regions", f"has two regions of one name: {', '.join(names)}")
+    if set(names) & _RESERVED_NAMES:
+        raise fields.fail("regions", "has one named 'sdram' or 'qspi'; the tables of these names make theirs")
     ordered = sorted(board.regions, key=lambda region: region.origin)
     for lower, upper in pairwise(ordered):
         if upper.origin < lower.end:

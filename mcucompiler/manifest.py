@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping
@@ -12,138 +13,21 @@ from typing import Any
 
 import numpy as np
 
+from mcucompiler.cost import ConstantRead
 from mcucompiler.errors import UsageError
 from mcucompiler.fields import Fields
-from mcucompiler.ir.graph import ITEM_BYTES, Array, QuantParams
+from mcucompiler.ir.graph import ITEM_BYTES
 from mcucompiler.lower.layout import Layout
+from mcucompiler.manifest_parts import BoundaryTensor, Memory, Rows, Step, StepTensor
+from mcucompiler.pixels import Conversion, conversion, parse_pixels
+
+__all__ = ["MANIFEST_NAME", "BoundaryTensor", "Manifest", "Memory", "Rows", "Step", "StepTensor", "read_manifest"]
 
 MANIFEST_NAME = "manifest.json"
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _BOUNDARY_TYPES = ("int8", "uint8", "int16", "int32", "float32")
 _TENSOR_TYPES = tuple(ITEM_BYTES)
 _FLAG = re.compile(r"-[A-Za-z][A-Za-z0-9_=,.+-]*")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BoundaryTensor:
-    """An input or an output of the program.
-
-    Attributes:
-        index: its number in the C interface.
-        name: its name in the ONNX file.
-        onnx_shape: its shape there.
-        c_shape: the shape of the C buffer.
-        onnx_to_c: for each axis of the C buffer its axis in ONNX.
-        dtype: element type of the C buffer.
-        float_in_onnx: whether the ONNX file has it as float32, quantised or dequantised by the caller.
-        scale: of the C buffer's elements; None where they are plain numbers.
-        zero_point: likewise.
-        bytes: size of the C buffer.
-    """
-
-    index: int
-    name: str
-    onnx_shape: tuple[int, ...]
-    c_shape: tuple[int, ...]
-    onnx_to_c: tuple[int, ...]
-    dtype: str
-    float_in_onnx: bool
-    scale: float | None
-    zero_point: int | None
-    bytes: int
-
-    @property
-    def onnx_dtype(self) -> str:
-        """Element type in the ONNX file."""
-        return "float32" if self.float_in_onnx else self.dtype
-
-    @property
-    def quant(self) -> QuantParams | None:
-        """Scale and zero point, where there are."""
-        if self.scale is None or self.zero_point is None:
-            return None
-        return QuantParams(scale=(self.scale,), zero_point=(self.zero_point,))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepTensor:
-    """Where an output of a step lies in the arena right after the step.
-
-    Attributes:
-        name: tensor of the graph; that of the ONNX tensor where there is one.
-        shape: in ONNX order.
-        dtype: element type in memory.
-        layout: order in memory.
-        offset: bytes from the arena's start to the first element.
-        rows: rows of contiguous elements; see ``lower.types.Place``.
-        row: elements in a row.
-        stride: elements from one row to the next.
-        onnx_offset: what to add to an element to get that of the ONNX tensor.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    layout: Layout
-    offset: int
-    rows: int
-    row: int
-    stride: int
-    onnx_offset: int
-
-    @property
-    def span_bytes(self) -> int:
-        """Bytes from the first to one past the last element, gaps included."""
-        return ((self.rows - 1) * self.stride + self.row) * ITEM_BYTES[self.dtype]
-
-    def decode(self, span: bytes) -> Array:
-        """The tensor in ONNX order from its ``span_bytes`` bytes of arena."""
-        flat = np.frombuffer(span, np.dtype(self.dtype).newbyteorder("<"))
-        index = np.arange(self.rows)[:, None] * self.stride + np.arange(self.row)[None, :]
-        return self.layout.from_memory(flat[index.reshape(-1)], self.shape)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """A step of the program.
-
-    Attributes:
-        index: as given to the step hook.
-        kind: operator.
-        onnx_nodes: names of the nodes it stands for.
-        kernel: the C function.
-        macs: multiply-accumulates.
-        estimated_cycles: estimate of the cost model.
-        arena_bytes: bytes that are live during the step.
-        variant: kernel variant, "" where the manifest does not say.
-        reason: why it was chosen.
-        rejected: pairs of variant and why it was not taken.
-        outputs: what it writes.
-    """
-
-    index: int
-    kind: str
-    onnx_nodes: tuple[str, ...]
-    kernel: str
-    macs: int
-    estimated_cycles: int
-    arena_bytes: int
-    variant: str = ""
-    reason: str = ""
-    rejected: tuple[tuple[str, str], ...] = ()
-    outputs: tuple[StepTensor, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
-    """Bytes the program needs; the manifest's keys of the same names."""
-
-    arena_bytes: int
-    lower_bound_bytes: int
-    peak_step: int
-    stack_bytes: int
-    weights_bytes: int
-    const_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +56,7 @@ class Manifest:
     cflags: tuple[str, ...]
     inputs: tuple[BoundaryTensor, ...]
     outputs: tuple[BoundaryTensor, ...]
-    input_mode: str
+    rows: Rows | None
     memory: Memory
     macs: int
     recomputed_macs: int
@@ -187,6 +71,47 @@ class Manifest:
         """The ``--io`` of the compilation: "int8" where a real-valued tensor is quantised by the caller."""
         boundary = (*self.inputs, *self.outputs)
         return "int8" if any(tensor.float_in_onnx and tensor.dtype != "float32" for tensor in boundary) else "float"
+
+    @property
+    def input_mode(self) -> str:
+        """The ``--input`` of the compilation."""
+        return "resident" if self.rows is None else "rows"
+
+    @property
+    def conversion(self) -> Conversion | None:
+        """What the program makes of a camera's pixels; None where samples are the network's inputs."""
+        if self.rows is None or self.rows.pixels is None:
+            return None
+        image = self.inputs[0]
+        return conversion(
+            self.rows.pixels,
+            name=image.name,
+            shape=image.c_shape,
+            dtype=image.dtype,
+            scale=image.scale,
+            zero_point=image.zero_point,
+        )
+
+    @property
+    def sample_inputs(self) -> tuple[BoundaryTensor, ...]:
+        """What a sample consists of: the inputs, or for a camera the bytes [height, width, bytes of a pixel]."""
+        how = self.conversion
+        if self.rows is None or how is None:
+            return self.inputs
+        size = how.pixels.format.bytes
+        shape = (self.rows.count, self.rows.bytes // size, size)
+        frame = dataclasses.replace(
+            self.inputs[0],
+            onnx_shape=shape,
+            c_shape=shape,
+            onnx_to_c=(0, 1, 2),
+            dtype="uint8",
+            float_in_onnx=False,
+            scale=None,
+            zero_point=None,
+            bytes=self.rows.count * self.rows.bytes,
+        )
+        return (frame,)
 
     @property
     def input_shapes(self) -> Mapping[str, tuple[int, ...]]:
@@ -249,7 +174,7 @@ def _manifest(directory: Path, fields: Fields) -> Manifest:
         cflags=_flags(fields),
         inputs=tuple(_boundary(entry) for entry in fields.tables("inputs")),
         outputs=tuple(_boundary(entry) for entry in fields.tables("outputs")),
-        input_mode=fields.choice("input_mode", ("resident", "rows")),
+        rows=_rows(fields),
         memory=_memory(fields.table("memory")),
         macs=compute.natural("macs"),
         recomputed_macs=compute.natural("recomputed_macs"),
@@ -261,6 +186,27 @@ def _manifest(directory: Path, fields: Fields) -> Manifest:
     )
 
 
+def _rows(fields: Fields) -> Rows | None:
+    if fields.choice("input_mode", ("resident", "rows")) == "resident":
+        return None
+    table = fields.table("rows")
+    scale, mean, std = (",".join(table.texts(f"pixel_{what}")) for what in ("scale", "mean", "std"))
+    has_format = table.values.get("pixel_format") is not None
+    rows = Rows(
+        bytes=fields.natural("row_bytes"),
+        count=table.natural("count"),
+        worst_cycles=table.natural("worst_cycles"),
+        pixels=parse_pixels(table.get("pixel_format", str) if has_format else "", scale=scale, mean=mean, std=std),
+    )
+    inputs = tuple(_boundary(entry) for entry in fields.tables("inputs"))
+    if len(inputs) != 1 or len(inputs[0].c_shape) < 3 or inputs[0].c_shape[:2] != (1, rows.count):
+        raise fields.fail("input_mode", "is 'rows', which is not what 'inputs' and 'rows' hold")
+    size = inputs[0].bytes if rows.pixels is None else rows.count * inputs[0].c_shape[2] * rows.pixels.format.bytes
+    if rows.count * rows.bytes != size:
+        raise fields.fail("row_bytes", f"is {rows.bytes}, which is not what 'inputs' and 'rows' make")
+    return rows
+
+
 def _memory(fields: Fields) -> Memory:
     return Memory(
         arena_bytes=fields.natural("arena_bytes"),
@@ -269,6 +215,7 @@ def _memory(fields: Fields) -> Memory:
         stack_bytes=fields.natural("stack_bytes"),
         weights_bytes=fields.natural("weights_bytes"),
         const_bytes=fields.natural("const_bytes"),
+        estimated_code_bytes=fields.natural("estimated_code_bytes", 0),
     )
 
 
@@ -336,6 +283,8 @@ def _step(fields: Fields) -> Step:
         reason=fields.get("reason", str, ""),
         rejected=_pairs(fields, "rejected"),
         outputs=tuple(_step_tensor(entry) for entry in fields.tables("outputs", ())),
+        estimated_instructions=fields.natural("estimated_instructions", 0),
+        constant_reads=_reads(fields),
     )
 
 
@@ -345,6 +294,14 @@ def _pairs(fields: Fields, key: str) -> tuple[tuple[str, str], ...]:
         if not isinstance(pair, list) or [type(item) for item in pair] != [str, str]:
             raise fields.fail(key, f"holds {pair!r}; each item must be a pair of texts")
     return tuple((first, second) for first, second in pairs)
+
+
+def _reads(fields: Fields) -> tuple[ConstantRead, ...]:
+    reads = fields.get("constant_reads", list, [])
+    for read in reads:
+        if not isinstance(read, list) or [type(item) for item in read] != [int, int] or min(read) < 0:
+            raise fields.fail("constant_reads", f"holds {read!r}; each item must be a pair of natural numbers")
+    return tuple(ConstantRead(bytes=size, times=times) for size, times in reads)
 
 
 def _step_tensor(fields: Fields) -> StepTensor:

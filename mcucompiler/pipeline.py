@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from mcucompiler.emit.code_size import kernel_bytes
 from mcucompiler.frontend import import_model
 from mcucompiler.ir.dump import dump_text
 from mcucompiler.ir.graph import Graph
@@ -19,7 +20,8 @@ from mcucompiler.memory.types import MemoryPlan
 from mcucompiler.ops import Concat
 from mcucompiler.passes import run_passes
 from mcucompiler.schedule.types import Schedule
-from mcucompiler.stream.plans import MOST_SLOWDOWN, Frontier, Plan, plan_lowered
+from mcucompiler.stream.plans import MOST_SLOWDOWN, Frontier, Plan, plan_in_order, plan_lowered
+from mcucompiler.stream.two_pass import in_two_passes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +126,7 @@ def plan_layers(graph: Graph, options: LoweringOptions, hooks: Hooks) -> tuple[P
     plans = []
     for share in (True, False) if concats else (True,):
         with _stage(hooks, "kernels"):
-            lowered = lower_graph(graph, options, share_concats=share)
+            lowered = lower_graph(graph, options, share_concats=share, code_bytes=kernel_bytes)
         with _stage(hooks, "memory"):
             plans.append(plan_lowered(lowered))
     return tuple(plans)
@@ -132,6 +134,10 @@ def plan_layers(graph: Graph, options: LoweringOptions, hooks: Hooks) -> tuple[P
 
 def find_frontier(graph: Graph, layered: tuple[Plan, ...], goal: Goal, hooks: Hooks) -> Frontier:
     """The plans among which the goal chooses."""
+    again = in_two_passes(graph)
+    if again is not None:
+        # In any other order the repeated layers would not follow one another.
+        layered = (*layered, plan_in_order(lower_graph(again, layered[0].lowered.options, share_concats=False)))
     with _stage(hooks, "streams"):
         return Frontier(layered, graph.inputs[0] if goal.rows else None, partial(hooks.progress, "streams"))
 

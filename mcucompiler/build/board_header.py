@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mcucompiler.board_parts import PORTS, pin
 from mcucompiler.boards import Board
+from mcucompiler.external_memory import QSPI_ORIGIN, SDRAM_ORIGIN, Pin
 
 BOARD_CONFIG_NAME = "board_config.h"
 GUARD_BYTES = 32 * 1024
@@ -32,11 +33,13 @@ def board_header(board: Board) -> str:
         f"#define MC_TIMER_HZ {board.qemu.timer_hz if board.qemu else 0}u",
         f"#define MC_INSTRUCTION_CACHE {int(board.caches.instruction_bytes > 0)}",
         f"#define MC_DATA_CACHE {int(board.caches.data_bytes > 0)}",
+        "/* Nothing answers at the addresses of external memory until its controllers are set up. */",
         f"#define MC_NO_EXTERNAL_MEMORY {int(_has_no_external_memory(board))}",
         "/* Where what must stay below the stack begins; 0 where other memory is there. */",
         f"#define MC_STACK_GUARD 0x{stack_guard(board):08x}u",
         *_console(board),
         *_clock(board),
+        *_external(board),
         "",
         "#endif",
     ]
@@ -59,8 +62,46 @@ def stack_guard(board: Board) -> int:
 
 def _has_no_external_memory(board: Board) -> bool:
     return not board.is_host and all(
-        region.end <= _EXTERNAL[0] or region.origin >= _EXTERNAL[1] for region in board.regions
+        region.end <= _EXTERNAL[0] or region.origin >= _EXTERNAL[1]
+        for region in board.regions
+        if region.origin not in (SDRAM_ORIGIN, QSPI_ORIGIN)
     )
+
+
+def _external(board: Board) -> list[str]:
+    """The external memories that are among the board's regions."""
+    if board.clock is None:
+        return []
+    origins = {region.origin for region in board.regions}
+    ahb_hz = board.clock.ahb_hz
+    lines: list[str] = []
+    pins: list[Pin] = []
+    if board.sdram is not None and SDRAM_ORIGIN in origins:
+        sdram = board.sdram
+        pins += sdram.pins
+        lines += [
+            f"#define MC_SDRAM_BYTES {sdram.length}u",
+            f"#define MC_SDRAM_CONTROL 0x{sdram.control(ahb_hz):08x}u",
+            f"#define MC_SDRAM_TIMING 0x{sdram.timing(ahb_hz):08x}u",
+            f"#define MC_SDRAM_MODE 0x{sdram.mode:04x}u",
+            f"#define MC_SDRAM_DIVIDER {sdram.divider(ahb_hz)}u",
+            f"#define MC_SDRAM_REFRESH_NS {sdram.refresh_ns}u",
+        ]
+    if board.qspi is not None and QSPI_ORIGIN in origins:
+        qspi = board.qspi
+        pins += qspi.pins
+        lines += [
+            f"#define MC_QSPI_BYTES {qspi.length}u",
+            f"#define MC_QSPI_DIVIDER {qspi.divider(ahb_hz)}u",
+            f"#define MC_QSPI_IDENTITY 0x{qspi.identity:06x}u",
+            f"#define MC_QSPI_READ 0x{qspi.read_command:02x}u",
+            f"#define MC_QSPI_DUMMY_CYCLES {qspi.dummy_cycles}u",
+        ]
+    if pins:
+        lines += ["/* Port, pin, alternate function. */", "#define MC_MEMORY_PINS \\"]
+        lines += [f"    {{ {pin.port}u, {pin.number}u, {pin.function}u }}, \\" for pin in pins[:-1]]
+        lines.append(f"    {{ {pins[-1].port}u, {pins[-1].number}u, {pins[-1].function}u }}")
+    return lines
 
 
 def _console(board: Board) -> list[str]:

@@ -103,16 +103,15 @@ def _stack(manifest: Manifest, board: Board, program: Program) -> StackBound | N
     if board.is_host or not program.toolchain.call_graph:
         return None
     graphs = [path.with_suffix(".ci") for path in program.objects]
-    bound = stack_bound(graphs, f"{manifest.name}_run", without=(HOOK_FUNCTION,), pushed=pushed_bytes(program.objects))
+    root = f"{manifest.name}_{'run' if manifest.rows is None else 'push_row'}"
+    bound = stack_bound(graphs, root, without=(HOOK_FUNCTION,), pushed=pushed_bytes(program.objects))
     declared = manifest.memory.stack_bytes
     if bound.bytes > declared:
         chain = " -> ".join(f"{name} ({size})" for name, size in bound.chain)
-        raise VerificationError(
-            "stack", [f"{manifest.name}_run needs {bound.bytes} bytes, {declared} were declared: {chain}"]
-        )
+        raise VerificationError("stack", [f"{root} needs {bound.bytes} bytes, {declared} were declared: {chain}"])
     needed = bound.bytes + RUNTIME_STACK_BYTES
     if needed > board.stack_bytes:
-        raise DoesNotFitError("stack", needed, board.stack_bytes, peak=f"{manifest.name}_run and what calls it")
+        raise DoesNotFitError("stack", needed, board.stack_bytes, peak=f"{root} and what calls it")
     return bound
 
 

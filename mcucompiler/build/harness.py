@@ -16,6 +16,7 @@ HOOK_NAME = "harness_hook.h"
 HOOK_FUNCTION = "mc_harness_step"
 FENCE_BYTES = 64
 DIGEST_BYTES = 32
+_FUNCTIONS = {"resident": ("run", "input", "output"), "rows": ("begin", "push_row", "output")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +96,8 @@ def _config(manifest: Manifest, board: str) -> str:
         "",
         f'#include "{name}.h"',
         "",
-        *(f"#define mc_network_{function} {name}_{function}" for function in ("run", "input", "output")),
+        *(f"#define mc_network_{function} {name}_{function}" for function in _FUNCTIONS[manifest.input_mode]),
+        *_rows(manifest),
         f"#define MC_STATUS_NULL {prefix}_ERR_NULL",
         f"#define MC_STATUS_ARENA {prefix}_ERR_ARENA",
         f"#define MC_STATUS_ALIGN {prefix}_ERR_ALIGN",
@@ -140,6 +142,26 @@ def _config(manifest: Manifest, board: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def frame_bytes(manifest: Manifest) -> int:
+    """Of the image that the harness keeps outside of the arena; 0 where the network's input is in it."""
+    return 0 if manifest.rows is None else manifest.rows.count * manifest.rows.bytes
+
+
+def _rows(manifest: Manifest) -> list[str]:
+    if manifest.rows is None:
+        return ["#define MC_ROWS 0"]
+    prefix = manifest.prefix
+    return [
+        "#define MC_ROWS 1",
+        f"#define MC_ROW_BYTES {prefix}_ROW_BYTES",
+        f"#define MC_ROW_COUNT {prefix}_ROW_COUNT",
+        f"#define MC_STATUS_MORE {prefix}_MORE",
+        f"#define MC_STATUS_SEQUENCE {prefix}_ERR_SEQUENCE",
+        _equal(f"{prefix}_ROW_BYTES", manifest.rows.bytes),
+        _equal(f"{prefix}_ROW_COUNT", manifest.rows.count),
+    ]
+
+
 def model_digest(manifest: Manifest) -> bytes:
     """The manifest's digest of the model; where it is not one, a digest of what it says instead."""
     try:
@@ -159,7 +181,7 @@ def _plain(text: str) -> str:
 
 
 def _sizes(manifest: Manifest, which: str) -> str:
-    tensors = manifest.inputs if which == "inputs" else manifest.outputs
+    tensors = manifest.sample_inputs if which == "inputs" else manifest.outputs
     return ", ".join(f"{tensor.bytes}u" for tensor in tensors) or "0u"
 
 

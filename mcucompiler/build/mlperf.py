@@ -56,17 +56,18 @@ def task_of(manifest: Manifest) -> Task:
     Raises:
         UsageError: the network has more than one input or output.
     """
-    if len(manifest.inputs) != 1 or len(manifest.outputs) != 1:
+    if len(manifest.sample_inputs) != 1 or len(manifest.outputs) != 1:
         raise UsageError(
-            f"network {manifest.name!r} has {len(manifest.inputs)} inputs and {len(manifest.outputs)} outputs; "
+            f"network {manifest.name!r} has {len(manifest.sample_inputs)} inputs and {len(manifest.outputs)} outputs; "
             "the runner of MLPerf Tiny feeds one and reads one"
         )
-    shape = tuple(extent for extent in manifest.inputs[0].c_shape if extent != 1)
+    source = manifest.sample_inputs[0]
+    shape = tuple(extent for extent in source.c_shape if extent != 1)
     known = _TASKS.get((shape, _elements(manifest.outputs[0])), Task(model=manifest.name))
-    reals = known.reals or manifest.inputs[0].dtype == "float32"
+    reals = known.reals or source.dtype == "float32"
     return Task(
         model=known.model,
-        pixels=known.pixels and manifest.inputs[0].dtype == "int8",
+        pixels=known.pixels and source.dtype == "int8",
         reals=reals,
         autoencoder=known.autoencoder,
     )
@@ -74,7 +75,7 @@ def task_of(manifest: Manifest) -> Task:
 
 def write_mlperf_header(manifest: Manifest, folder: Path) -> None:
     """Write the header; raises as ``task_of`` does."""
-    task, source, result = task_of(manifest), manifest.inputs[0], manifest.outputs[0]
+    task, source, result = task_of(manifest), manifest.sample_inputs[0], manifest.outputs[0]
     low, high = (0, 0) if source.dtype == "float32" else (np.iinfo(source.dtype).min, np.iinfo(source.dtype).max)
     lines = [
         f"/* What MLPerf Tiny's runner sends to network '{manifest.name}' and gets from it. */",

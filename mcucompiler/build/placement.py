@@ -17,11 +17,16 @@ FENCES_BYTES = 2 * FENCE_BYTES + 2 * ARENA_ALIGN_BYTES
 """What firmware that tests a network puts around its arena."""
 
 
-def place_contents(manifest: Manifest, board: Board) -> dict[str, Region]:
+def place_contents(manifest: Manifest, board: Board, *, frame_bytes: int = 0) -> dict[str, Region]:
     """A region for each content: the first that may hold it, and where its size is known, has the room.
 
     The board's order of regions is that of preference, so the arena goes to the fastest memory with room for it. Empty
     for the host.
+
+    Args:
+        manifest: of the network.
+        board: the target.
+        frame_bytes: of the image that a harness keeps outside of the arena to feed it by rows.
 
     Raises:
         DoesNotFitError: no region has the room.
@@ -32,7 +37,27 @@ def place_contents(manifest: Manifest, board: Board) -> dict[str, Region]:
     place: dict[str, Region] = {}
     for content in ("vectors", "text", "rodata", "data", "stack", "weights", "arena"):
         place[content] = _region_for(manifest, board, content, wanted.get(content, 0), place)
+    place["frame"] = _region_for_frame(manifest, board, frame_bytes, place)
     return place
+
+
+def _region_for_frame(manifest: Manifest, board: Board, needed: int, place: Mapping[str, Region]) -> Region:
+    """Where there is most room beside the arena, which has the better memory."""
+
+    def room(region: Region) -> int:
+        arena = manifest.memory.arena_bytes if place["arena"] is region else 0
+        return region.length - _stack(region, board, place) - FENCES_BYTES - _data(region, place) - arena
+
+    roomiest = max(board.holding("arena"), key=room)
+    if needed > room(roomiest) and needed:
+        raise DoesNotFitError(
+            "RAM",
+            needed,
+            max(room(roomiest), 0),
+            peak=f"the image of {manifest.name!r} on board {board.name!r}, which a harness keeps outside of the arena",
+            alternative="choose a larger board, or an application of your own that has no more than a row",
+        )
+    return roomiest if needed else place["arena"]
 
 
 def _region_for(manifest: Manifest, board: Board, content: str, needed: int, place: Mapping[str, Region]) -> Region:

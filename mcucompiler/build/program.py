@@ -13,7 +13,7 @@ from pathlib import Path
 from mcucompiler.boards import Board, Region
 from mcucompiler.build.board_header import write_board_header
 from mcucompiler.build.folder import digest, make_folder
-from mcucompiler.build.harness import HOOK_NAME, write_headers
+from mcucompiler.build.harness import HOOK_NAME, frame_bytes, write_headers
 from mcucompiler.build.mlperf import write_mlperf_header
 from mcucompiler.build.placement import linker_script, place_contents, place_kernels
 from mcucompiler.build.size import read_sections, total
@@ -106,7 +106,7 @@ def build_program(manifest: Manifest, flavor: Flavor) -> Program:
     toolchain = find_toolchain(flavor.board.cpu, compiler=flavor.compiler)
     flags = (STANDARD, *optimization_flags(manifest.cflags), "-ffunction-sections", "-fdata-sections")
     flags += SANITIZE_FLAGS if flavor.sanitize else ()
-    place = place_contents(manifest, flavor.board)
+    place = place_contents(manifest, flavor.board, frame_bytes=0 if flavor.application else frame_bytes(manifest))
     key = digest(
         (toolchain.compiler, toolchain.version, *toolchain.target_flags, *flags, flavor.label, repr(flavor.board)),
         (*_network_files(manifest), *_runtime_files(), templates_dir() / "linker.ld.j2", *_application(flavor)),
@@ -132,8 +132,6 @@ def build_program(manifest: Manifest, flavor: Flavor) -> Program:
 
 
 def _check(manifest: Manifest, board: Board) -> None:
-    if manifest.input_mode != "resident":
-        raise UsageError(f"{str(manifest.directory)!r} takes its input by rows, which the harness cannot feed")
     for name in (*manifest.sources, *manifest.headers):
         if not (manifest.directory / name).is_file():
             raise UsageError(
@@ -205,7 +203,7 @@ def _runtime_sources(flavor: Flavor) -> list[Path]:
     """What is linked with the network, other than the C library."""
     names: list[str] = []
     if flavor.application is None:
-        names += ["harness/guard.c", *_PROTOCOL_SOURCES[flavor.protocol]]
+        names += ["harness/guard.c", "harness/feed.c", *_PROTOCOL_SOURCES[flavor.protocol]]
         if flavor.protocol == "files":
             names.append("harness/platform_host.c" if flavor.board.is_host else "harness/platform_semihosting.c")
     if flavor.board.startup:

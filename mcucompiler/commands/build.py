@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mcucompiler.commands.options import add_directory, add_json
+from mcucompiler.commands.options import add_directory, add_external, add_json, board_with_memory
 from mcucompiler.commands.session import Session
 from mcucompiler.errors import UsageError
 
@@ -17,6 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_directory(parser)
     parser.add_argument("--board", required=True, metavar="B", help="board, or a board's .toml file")
+    add_external(parser)
     parser.add_argument(
         "--protocol",
         choices=("files", "serial", "mlperf"),
@@ -31,14 +32,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> int:
     """Build and print the figures."""
-    from mcucompiler.boards import load_board
     from mcucompiler.build import build_firmware
     from mcucompiler.report.network import build_facts
     from mcucompiler.report.text import facts
 
     if args.app and args.protocol:
         raise UsageError("--app takes the place of --protocol; give one of them")
-    board = load_board(args.board)
+    board = board_with_memory(args)
     with session.progress() as progress:
         progress("building", 0, 0)
         result = build_firmware(args.directory, board, protocol=args.protocol, application=args.app)

@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from mcucompiler.commands.options import add_json, named_shape, positive, size
+from mcucompiler.commands.options import add_external, add_json, named_shape, positive, size
 from mcucompiler.commands.session import Session
 from mcucompiler.errors import UsageError
 
@@ -24,10 +24,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     target.add_argument("--board", default="mps2-an500", metavar="B", help="board, or a board's .toml file")
     target.add_argument("--cpu", default="", choices=_CPUS, help="core instead of the board's")
     parser.add_argument("--ram-limit", type=size, metavar="SIZE", help="most bytes of arena and stack, e.g. 64K")
-    parser.add_argument("--flash-limit", type=size, metavar="SIZE", help="most bytes of constants, e.g. 1M")
-    parser.add_argument("--input", choices=("resident",), default="resident", help="how the input arrives")
+    parser.add_argument("--flash-limit", type=size, metavar="SIZE", help="most bytes of constants and code, e.g. 1M")
+    add_external(parser)
+    parser.add_argument("--input", choices=("resident", "rows"), default="resident", help="how the input arrives")
+    pixels = parser.add_argument_group("pixels of a camera, with --input rows")
+    pixels.add_argument("--pixel-format", default="", metavar="F", help="rgb888, bgr888, rgb565, rgb565be or gray8")
+    meaning = "real value (p * SCALE - MEAN) / STD of p from 0 to 255; one number, or one for each channel: "
+    pixels.add_argument(
+        "--pixel-scale", default="", metavar="S", help=meaning + "1/255 (default: the type's whole range)"
+    )
+    pixels.add_argument("--pixel-mean", default="", metavar="M", help="see --pixel-scale (default: 0)")
+    pixels.add_argument("--pixel-std", default="", metavar="D", help="see --pixel-scale (default: 1)")
     parser.add_argument("--io", choices=("int8", "float"), default="int8", help="types at the boundary")
-    parser.add_argument("--optimize", choices=("speed",), default="speed", help="what to favor")
+    parser.add_argument("--optimize", choices=("speed", "ram", "size"), default="speed", help="what to favor")
     parser.add_argument(
         "--exact", choices=("proved", "float"), default="proved", help="integer requantization where proved, or never"
     )
@@ -59,6 +68,13 @@ def run(args: argparse.Namespace, session: Session) -> int:
         cpu=args.cpu,
         ram_limit=args.ram_limit,
         flash_limit=args.flash_limit,
+        weights=args.weights,
+        arena=args.arena,
+        input_mode=args.input,
+        pixel_format=args.pixel_format,
+        pixel_scale=args.pixel_scale,
+        pixel_mean=args.pixel_mean,
+        pixel_std=args.pixel_std,
         io=args.io,
         optimize=args.optimize,
         exact=args.exact,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mcucompiler.commands.options import add_directory, seconds
+from mcucompiler.commands.options import add_directory, add_external, board_with_memory, seconds
 from mcucompiler.commands.session import Session
 from mcucompiler.errors import UsageError
 
@@ -19,6 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_directory(parser)
     parser.add_argument("--board", required=True, metavar="B", help="board, or a board's .toml file")
+    add_external(parser)
     parser.add_argument(
         "--runner", choices=_RUNNERS, default="", help="program that flashes (default: the board's first installed one)"
     )
@@ -43,7 +44,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> int:
     """Build, flash, and say what comes next."""
-    from mcucompiler.boards import load_board
     from mcucompiler.build import build_firmware
     from mcucompiler.flash import flash, plan_flash
     from mcucompiler.flash.flashing import prepare
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace, session: Session) -> int:
     if args.app and args.protocol:
         raise UsageError("--app takes the place of --protocol; give one of them")
     protocol = args.protocol or ("" if args.app else "serial")
-    board = load_board(args.board)
+    board = board_with_memory(args)
     plan_flash(board, args.directory, args.runner)  # refuse what cannot be before the long work
     with session.progress() as progress:
         progress("building", 0, 0)

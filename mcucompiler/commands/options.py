@@ -5,8 +5,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mcucompiler.fields import parse_size
+
+if TYPE_CHECKING:
+    from mcucompiler.boards import Board
 
 _DEFAULT_TIMEOUT_S = 120.0
 _DEFAULT_BAUD = 115200
@@ -92,3 +96,27 @@ def add_machine(parser: argparse.ArgumentParser, choices: tuple[str, ...] = ("ho
         parser.add_argument(
             "--sanitize", action="store_true", help="build with address and undefined behavior sanitizers (host)"
         )
+
+
+def add_external(parser: argparse.ArgumentParser) -> None:
+    """Add the options that allow memory outside of the microcontroller."""
+    places = ("internal", "external")
+    parser.add_argument(
+        "--weights",
+        choices=places,
+        default="internal",
+        help="memory for the weights: external is the board's QSPI flash",
+    )
+    parser.add_argument(
+        "--arena",
+        choices=places,
+        default="internal",
+        help="external: the board's SDRAM may hold an arena too large else",
+    )
+
+
+def board_with_memory(args: argparse.Namespace) -> Board:
+    """The board that is asked for, with the external memories that are; raises BoardError or UsageError."""
+    from mcucompiler.boards import load_board, with_external
+
+    return with_external(load_board(args.board), weights=args.weights == "external", arena=args.arena == "external")

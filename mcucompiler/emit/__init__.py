@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from mcucompiler.emit.code_size import text_bytes
 from mcucompiler.emit.environment import environment
 from mcucompiler.emit.manifest import manifest
 from mcucompiler.emit.program import Program, build_program
@@ -33,14 +34,21 @@ class SourceTree:
         name: C prefix of the network.
         files: text by file name.
         program: the facts behind them.
+        code_bytes: estimated bytes of code on a Cortex-M.
     """
 
     name: str
     files: Mapping[str, str]
     program: Program
+    code_bytes: int
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "files", MappingProxyType(dict(self.files)))
+
+    @property
+    def flash_bytes(self) -> int:
+        """Bytes of weights and constants, and the estimate of the code."""
+        return self.program.weights_bytes + self.program.const_bytes + self.code_bytes
 
 
 def emit(
@@ -84,6 +92,7 @@ def emit(
         f"{name}_weights.c": _render("weights.c", m=program, arrays=program.arrays),
         **runtime,
     }
+    code_bytes = text_bytes(files[f"{name}.c"]) + text_bytes(files[f"{name}_kernels.c"])
     files["manifest.json"] = manifest(
         program,
         schedule.lowered,
@@ -95,8 +104,9 @@ def emit(
         headers=headers,
         peak_step=max(plan.peak_position, 0),
         optimal=plan.optimal,
+        code_bytes=code_bytes,
     )
-    return SourceTree(name=name, files=files, program=program)
+    return SourceTree(name=name, files=files, program=program, code_bytes=code_bytes)
 
 
 def _render(template: str, **context: object) -> str:

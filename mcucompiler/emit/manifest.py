@@ -10,6 +10,8 @@ from typing import Any
 from mcucompiler.emit.program import Boundary, Program, ProgramStep
 from mcucompiler.emit.rows import RowInput
 from mcucompiler.lower.types import Cpu, Lowered, Stored, item_bytes
+from mcucompiler.stream.reads import constant_reads
+from mcucompiler.stream.two_pass import AGAIN
 
 
 def manifest(
@@ -24,6 +26,7 @@ def manifest(
     headers: Sequence[str],
     peak_step: int,
     optimal: bool,
+    code_bytes: int,
 ) -> str:
     """The manifest's text; keys as in the README's reference."""
     calls = [step.call for step in lowered.steps]
@@ -51,6 +54,7 @@ def manifest(
             "stack_bytes": program.stack_bytes,
             "weights_bytes": program.weights_bytes,
             "const_bytes": program.const_bytes,
+            "estimated_code_bytes": code_bytes,
         },
         "compute": {
             "macs": program.macs,
@@ -119,6 +123,7 @@ def _step(printed: ProgramStep, lowered: Lowered, offsets: dict[str, int]) -> di
         "macs": step.macs,
         "estimated_cycles": call.cycles,
         "estimated_instructions": call.instructions,
+        "constant_reads": [[read.bytes, read.times] for read in constant_reads(call)],
         "channels_proved": call.exactness.proved,
         "channels_float": call.exactness.float_tail,
         "float_arithmetic": call.float_arithmetic,
@@ -132,7 +137,7 @@ def _output(stored: Stored, offsets: dict[str, int]) -> dict[str, Any]:
     place, tensor = stored.place, stored.tensor
     item = item_bytes(tensor)
     return {
-        "tensor": tensor.name,
+        "tensor": tensor.name.removesuffix(AGAIN),
         "dtype": tensor.dtype,
         "onnx_shape": list(tensor.shape),
         "onnx_offset": tensor.onnx_offset,

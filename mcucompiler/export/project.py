@@ -109,10 +109,6 @@ def project_files(manifest: Manifest, kind: str) -> dict[str, str]:
     """
     if kind not in KINDS:
         raise UsageError(f"there is no export as {kind!r}; there are {', '.join(KINDS)}")
-    if manifest.input_mode != "resident":
-        raise UsageError(
-            f"{str(manifest.directory)!r} takes its input by rows, which the exported example does not feed"
-        )
     values = _values(manifest, kind)
     files = {}
     for name, template in _FILES[kind].items():
@@ -145,7 +141,8 @@ def _values(manifest: Manifest, kind: str) -> dict[str, object]:
         "sources": manifest.sources,
         "headers": manifest.headers,
         "flags": optimization_flags(manifest.cflags),
-        "inputs": [_tensor(tensor) for tensor in manifest.inputs],
+        "inputs": [_tensor(tensor) for tensor in manifest.sample_inputs],
+        "by_rows": manifest.rows is not None,
         "outputs": [_tensor(tensor) for tensor in manifest.outputs],
         "arena_bytes": manifest.memory.arena_bytes,
         "stack_bytes": manifest.memory.stack_bytes,

@@ -12,6 +12,7 @@ from pathlib import Path
 from mcucompiler.board_parts import Flash
 from mcucompiler.boards import Board
 from mcucompiler.errors import ToolError, UsageError
+from mcucompiler.external_memory import QSPI_ORIGIN
 
 _HINTS: Mapping[str, str] = {
     "pyocd": "`pip install pyocd`",
@@ -64,8 +65,9 @@ def plan_flash(board: Board, firmware: Path, runner: str = "") -> FlashPlan:
         raise UsageError(f"board {board.name!r} cannot be flashed; {where}")
     if runner and runner not in flash.runners:
         raise UsageError(f"board {board.name!r} is not flashed with {runner!r}; it can be with {_list(flash)}")
-    installed = [name for name in flash.runners if shutil.which(name)]
-    chosen = runner or (installed or flash.runners)[0]
+    usable = _usable(board, flash, runner)
+    installed = [name for name in usable if shutil.which(name)]
+    chosen = runner or (installed or usable)[0]
     address = {"st-flash": flash.stflash_address, "dfu-util": flash.dfu_address}.get(chosen, 0)
     image = firmware.with_suffix(".bin") if address else None
     return FlashPlan(
@@ -76,6 +78,18 @@ def plan_flash(board: Board, firmware: Path, runner: str = "") -> FlashPlan:
         address=address,
         limit=max((region.end for region in board.regions if region.origin <= address < region.end), default=0),
     )
+
+
+def _usable(board: Board, flash: Flash, runner: str) -> tuple[str, ...]:
+    """The board's runners that can write all flash that the firmware lies in."""
+    qspi = board.qspi
+    if qspi is None or all(region.origin != QSPI_ORIGIN for region in board.regions):
+        return flash.runners
+    usable = tuple(name for name in flash.runners if name in qspi.runners)
+    if not usable or (runner and runner not in usable):
+        who = f"{runner} does not write" if runner else "no runner writes"
+        raise UsageError(f"{who} the external flash of board {board.name!r}\n  what to do: {qspi.advice}")
+    return usable
 
 
 def require_installed(plan: FlashPlan, board: Board) -> None:

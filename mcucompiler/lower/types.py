@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lowered form: calls of specialised kernels on tensors that have a place in a buffer.
 
-A ``Kernel`` is one C function: a template and its literals. Kernels are equal exactly when their
-C is, so equal shapes share one function; whatever differs from node to node (weights, bias,
-multipliers) is an argument of the call.
+A ``Kernel`` is one C function: a template and its literals. Kernels are equal exactly when their C is, so equal shapes
+share one function; whatever differs from node to node (weights, bias, multipliers) is an argument of the call.
 """
 
 from __future__ import annotations
@@ -42,19 +41,20 @@ class LoweringOptions:
         cpu: the core that kernels are chosen for.
         exact: "proved" to use integer requantisation where it is proved equal, "float" never to.
         optimize: "speed", "ram" or "size".
+        small: names of nodes whose kernels are chosen for size all the same.
     """
 
     cpu: Cpu = Cpu()
     exact: str = "proved"
     optimize: str = "speed"
+    small: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Where an activation lies: rows of contiguous elements in a buffer.
 
-    A dense tensor is one row. A tensor that is a channel slice of a larger one has a row for each
-    pixel: ``row`` elements, the next row ``stride`` elements further on.
+    A dense tensor is one row. A channel slice has a row for each pixel, ``stride`` elements apart.
 
     Attributes:
         buffer: name of the buffer.
@@ -62,8 +62,7 @@ class Place:
         rows: number of rows.
         row: elements in a row.
         stride: elements from the start of a row to that of the next; equal to ``row`` when dense.
-        row_pointers: whether a kernel is given an array of pointers to the image rows, which lie anywhere (bands of
-            streams), instead of one pointer; the rest describes one image row.
+        row_pointers: whether a kernel is given an array of pointers to rows (bands of streams); the rest describes one.
     """
 
     buffer: str
@@ -196,9 +195,8 @@ Argument = InputArg | OutputArg | ScratchArg | ConstantArg | ScalarArg
 class Overlap:
     """Leave for an output to lie over a dense input that nobody reads afterwards.
 
-    ``same``: both may start at the same address (and only there). Otherwise the output may lie
-    anywhere with ``output_start + distance <= input_start``, in bytes; a distance of 0 includes
-    the same address.
+    ``same``: both may start at the same address (and only there). Otherwise the output may lie anywhere with
+    ``output_start + distance <= input_start``, in bytes; a distance of 0 includes the same address.
     """
 
     input: int
@@ -227,7 +225,8 @@ class Call:
         scratch_align: its alignment.
         stack_bytes: upper bound on the stack of the function and what it calls.
         instructions: estimated instructions of the call.
-        cycles: estimated cycles of the call.
+        cycles: estimated cycles of the call, its code and constants in memory without wait states.
+        passes: how often the call reads its constants from beginning to end.
         exactness: how its channels are requantised.
         float_arithmetic: whether it computes in float32 what could not be fused to integers.
     """
@@ -240,6 +239,7 @@ class Call:
     stack_bytes: int = 128
     instructions: int = 0
     cycles: int = 0
+    passes: int = 1
     exactness: Exactness = Exactness()
     float_arithmetic: bool = False
 

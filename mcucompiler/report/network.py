@@ -43,6 +43,7 @@ def summary(manifest: Manifest) -> list[tuple[str, str]]:
         ("model", f"SHA-256 {manifest.model_sha256}"),
         ("compiled by", f"mcucompiler {manifest.compiler_version}"),
         ("command", manifest.command),
+        *_rows(manifest),
         ("arena", f"{kib(memory.arena_bytes)}, lower bound {memory.lower_bound_bytes:,}"),
         ("peak", f"step {peak.index}: {peak.kind} {shortened(', '.join(peak.onnx_nodes))}" if peak else "none"),
         ("stack", f"{memory.stack_bytes:,} bytes, declared bound"),
@@ -135,6 +136,16 @@ def _built_boards(manifest: Manifest) -> list[str]:
     except OSError:
         return []
     return sorted(names, key=lambda name: (name not in list_boards(), name))
+
+
+def _rows(manifest: Manifest) -> list[tuple[str, str]]:
+    rows = manifest.rows
+    if rows is None:
+        return []
+    pixels = f" of {rows.pixels.format.name} pixels" if rows.pixels is not None else ""
+    share = 100 * rows.worst_cycles / max(manifest.estimated_cycles, 1)
+    what = f"{rows.count} rows of {rows.bytes:,} bytes{pixels}"
+    return [("input", f"{what}; one push does up to {share:.0f} % of the work")]
 
 
 def _recomputed(manifest: Manifest) -> str:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Running generated programs: on the host and in QEMU, behind one protocol."""
 
-from mcucompiler.run.boundary import dequantize, encode_sample, load_npz, output_array, save_npz
+from mcucompiler.run.boundary import dequantize, encode_sample, load_npz, network_inputs, output_array, save_npz
 from mcucompiler.run.runners import DEFAULT_TIMEOUT_S, HostRunner, QemuRunner, make_bench_runner, make_runner
 from mcucompiler.run.samples import seeded_samples, user_samples
 from mcucompiler.run.types import BenchResult, BenchRunner, Runner, Sample, SampleResult, StepCount, StepDump
@@ -22,6 +22,7 @@ __all__ = [
     "load_npz",
     "make_bench_runner",
     "make_runner",
+    "network_inputs",
     "output_array",
     "save_npz",
     "seeded_samples",

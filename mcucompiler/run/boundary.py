@@ -86,13 +86,23 @@ def encode_sample(manifest: Manifest, arrays: Mapping[str, Array]) -> Sample:
         UsageError: an input is missing, a name is unknown, a shape or type is wrong.
     """
     check_names(manifest, arrays)
-    return tuple(input_bytes(arrays[tensor.name], tensor) for tensor in manifest.inputs)
+    return tuple(input_bytes(arrays[tensor.name], tensor) for tensor in manifest.sample_inputs)
+
+
+def network_inputs(manifest: Manifest, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """What the network computes with: the sample, or the integers that a camera's pixels stand for, in ONNX order."""
+    how = manifest.conversion
+    if how is None:
+        return dict(arrays)
+    image = manifest.inputs[0]
+    converted = how.convert(arrays[image.name]).reshape(image.c_shape).transpose(np.argsort(image.onnx_to_c))
+    return {image.name: np.ascontiguousarray(converted).reshape(image.onnx_shape)}
 
 
 def check_names(manifest: Manifest, arrays: Mapping[str, Array]) -> None:
     """Refuse arrays that do not go by the names of the network's inputs."""
-    expected = ", ".join(f"{tensor.name!r} {_expectation(tensor)}" for tensor in manifest.inputs)
-    names = [tensor.name for tensor in manifest.inputs]
+    expected = ", ".join(f"{tensor.name!r} {_expectation(tensor)}" for tensor in manifest.sample_inputs)
+    names = [tensor.name for tensor in manifest.sample_inputs]
     for name in names:
         if name not in arrays:
             raise UsageError(f"no input {name!r} in the file (found: {_names(arrays)}); expected are {expected}")

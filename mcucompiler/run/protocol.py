@@ -24,6 +24,8 @@ _PROMISES = (
     "a misaligned arena gives ERR_ALIGN",
     "an input index out of range gives NULL",
     "an output index out of range gives NULL",
+    "a row before the beginning gives ERR_SEQUENCE",
+    "a row that is NULL gives ERR_NULL",
 )
 
 
@@ -134,10 +136,11 @@ def _check_record(manifest: Manifest, sample: _Pending) -> None:
 
 def check_run(manifest: Manifest, index: int, status: int, *, intact: bool) -> None:
     """Refuse a run that failed or wrote outside of its arena."""
+    function = f"{manifest.name}_{'run' if manifest.rows is None else 'push_row'}"
     if status != 0:
-        raise VerificationError("run", [f"{manifest.name}_run returned status {status} for sample {index}"])
+        raise VerificationError("run", [f"{function} returned status {status} for sample {index}"])
     if not intact:
-        raise VerificationError("run", [f"{manifest.name}_run wrote outside of its arena for sample {index}"])
+        raise VerificationError("run", [f"{function} wrote outside of its arena for sample {index}"])
 
 
 def _result(manifest: Manifest, sample: _Pending) -> SampleResult:

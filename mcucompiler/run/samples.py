@@ -20,11 +20,11 @@ def seeded_samples(manifest: Manifest, count: int) -> tuple[dict[str, Array], ..
     """Inputs by ONNX name, of the ONNX types and shapes; the same at every call.
 
     In turn: noise over the whole range, a smooth field (which survives pooling), blocks of the
-    two extremes, and faint noise around the zero point.
+    two extremes, and faint noise around the zero point. Of a camera's pixels where the program takes those.
     """
     generator = np.random.Generator(np.random.PCG64(SEED))
     return tuple(
-        {tensor.name: _as_onnx(_integers(generator, tensor, index), tensor) for tensor in manifest.inputs}
+        {tensor.name: _as_onnx(_integers(generator, tensor, index), tensor) for tensor in manifest.sample_inputs}
         for index in range(count)
     )
 

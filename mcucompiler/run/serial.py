@@ -135,7 +135,7 @@ class SerialRunner:
 
     def _shape(self) -> Shape:
         return Shape(
-            input_bytes=tuple(tensor.bytes for tensor in self.manifest.inputs),
+            input_bytes=tuple(tensor.bytes for tensor in self.manifest.sample_inputs),
             output_bytes=tuple(tensor.bytes for tensor in self.manifest.outputs),
             steps=len(self.manifest.steps),
             spans=tuple(

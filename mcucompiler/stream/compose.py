@@ -65,7 +65,7 @@ class Composer:
             return None
         hidden = {self.lowered.steps[index].writes[0] for index in choice.expansions}
         outputs = tuple(step.writes[0] for step in layers if not self._inside(step.writes[0], choice))
-        if hidden & {*outputs}:
+        if hidden & {*outputs} or _waits_for_itself(bands):
             return None
         outside = self._outside(layers, choice.fed)
         heights = self._heights(bands, choice.fed)
@@ -175,6 +175,12 @@ class Composer:
             state=state,
             most_runs=simulation.most_runs,
         )
+
+
+def _waits_for_itself(bands: Sequence[Band]) -> bool:
+    """Whether a band needs the whole of a tensor that the stream makes."""
+    made = {band.writes for band in bands}
+    return any(r.access is Access.WHOLE and r.tensor in made for band in bands for _, r in band.readings)
 
 
 def _divisor(height: int, most: int) -> int:

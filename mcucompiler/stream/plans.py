@@ -54,17 +54,23 @@ class Plan:
 
 def plan_lowered(lowered: Lowered) -> Plan:
     """The better of the searched order and the program's own."""
-    schedules = [make_schedule(lowered)]
-    in_order = schedule_in_order(lowered, range(len(lowered.steps)))
-    if in_order.order != schedules[0].order:
-        schedules.append(in_order)
-    plans = []
-    for schedule in schedules:
-        verify_schedule(schedule)
-        memory = plan_memory(schedule)
-        verify_memory(schedule, memory)
-        plans.append(Plan(lowered=lowered, schedule=schedule, memory=memory))
-    return min(plans, key=lambda plan: plan.memory.arena_bytes)
+    searched = make_schedule(lowered)
+    own = plan_in_order(lowered)
+    if searched.order == own.schedule.order:
+        return own
+    return min(_placed(searched), own, key=lambda plan: plan.memory.arena_bytes)
+
+
+def plan_in_order(lowered: Lowered) -> Plan:
+    """The program in its own order."""
+    return _placed(schedule_in_order(lowered, range(len(lowered.steps))))
+
+
+def _placed(schedule: Schedule) -> Plan:
+    verify_schedule(schedule)
+    memory = plan_memory(schedule)
+    verify_memory(schedule, memory)
+    return Plan(lowered=schedule.lowered, schedule=schedule, memory=memory)
 
 
 class Frontier:

@@ -18,6 +18,7 @@ from mcucompiler.pipeline import import_and_rewrite
 from mcucompiler.reference import execute
 from mcucompiler.run.boundary import (
     encode_sample,
+    network_inputs,
     output_array,
     quantize_input,
     requantize_reference,
@@ -65,7 +66,7 @@ def validate(
         manifest: of the program's folder.
         model: the ONNX file it was compiled from.
         runner: where the program runs.
-        samples: inputs by ONNX name.
+        samples: inputs by ONNX name; a camera's pixels where the program takes those.
         layers: also compare every output of every step; on a device behind a slow line up to the first that differs.
         labels: the right class of each sample, for a classifier.
         progress: told how far it has got.
@@ -78,6 +79,7 @@ def validate(
     """
     check_model(manifest, model)
     encoded = [encode_sample(manifest, sample) for sample in samples]
+    values = [network_inputs(manifest, sample) for sample in samples]
     _, rewritten = import_and_rewrite(model, shapes=manifest.input_shapes, io=manifest.io)
     graph = step_graph(rewritten)
     proto = load_model(model)
@@ -88,10 +90,10 @@ def validate(
     comparison = _Comparison(manifest, graph, proto, layers=layers)
     counter = ClassCounter.create(manifest, len(samples), labels)
     if layers:
-        results = runner.layers(encoded, running, lambda index: comparison.expected(samples[index]))
+        results = runner.layers(encoded, running, lambda index: comparison.expected(values[index]))
     else:
         results = runner.run(encoded, running)
-    for index, (sample, result) in enumerate(zip(samples, results, strict=True)):
+    for index, (sample, result) in enumerate(zip(values, results, strict=True)):
         runtime = comparison.add(index, sample, result)
         if counter is not None:
             counter.add(index, result, runtime)

@@ -10,6 +10,13 @@
 #define MC_FENCE_VALUE 0xa5u
 #define MC_FILL_VALUE 0x5au
 
+/* What takes the arena and its size. */
+#if MC_ROWS
+#define MC_START mc_network_begin
+#else
+#define MC_START mc_network_run
+#endif
+
 #if defined(__SANITIZE_ADDRESS__)
 #define MC_ADDRESS_SANITIZER 1
 #elif defined(__has_feature)
@@ -36,10 +43,16 @@ uint32_t mc_guard_check_contract(void)
 {
     uint32_t broken = 0u;
 
-    broken |= mc_network_run(NULL, MC_ARENA_BYTES) != MC_STATUS_NULL ? 1u : 0u;
-    broken |= mc_network_run(mc_arena, MC_ARENA_BYTES - 1u) != MC_STATUS_ARENA ? 2u : 0u;
-    broken |= mc_network_run(mc_arena + 1, MC_ARENA_BYTES) != MC_STATUS_ALIGN ? 4u : 0u;
+#if MC_ROWS
+    mc_guard_raise(); /* what an earlier run has left may be a beginning */
+    broken |= mc_network_push_row(mc_arena, mc_arena) != MC_STATUS_SEQUENCE ? 32u : 0u;
+    broken |= mc_network_push_row(mc_arena, NULL) != MC_STATUS_NULL ? 64u : 0u;
+#else
     broken |= mc_network_input(mc_arena, MC_INPUT_COUNT) != NULL ? 8u : 0u;
+#endif
+    broken |= MC_START(NULL, MC_ARENA_BYTES) != MC_STATUS_NULL ? 1u : 0u;
+    broken |= MC_START(mc_arena, MC_ARENA_BYTES - 1u) != MC_STATUS_ARENA ? 2u : 0u;
+    broken |= MC_START(mc_arena + 1, MC_ARENA_BYTES) != MC_STATUS_ALIGN ? 4u : 0u;
     broken |= mc_network_output(mc_arena, MC_OUTPUT_COUNT) != NULL ? 16u : 0u;
     return broken;
 }

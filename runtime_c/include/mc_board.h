@@ -29,6 +29,8 @@ void mc_board_init(void);
 #define MC_BOARD_FLASH_FAILED 16u     /* the flash did not take its wait states */
 #define MC_BOARD_OLD_REVISION 32u     /* this revision of the chip is not rated for the board's clock */
 #define MC_BOARD_FALLBACK_CLOCK 64u   /* running on the internal oscillator: mc_clock_hz() tells its frequency */
+#define MC_BOARD_SDRAM_FAILED 128u    /* the external RAM does not answer */
+#define MC_BOARD_QSPI_FAILED 256u     /* the external flash does not answer, or is another part */
 uint32_t mc_board_status(void);
 
 /* The core's clock, and how fast mc_cycles() counts: the same but where there is no cycle counter

@@ -16,6 +16,7 @@
 
 #include "harness_config.h"
 #include "mc_board.h"
+#include "mc_feed.h"
 #include "mc_guard.h"
 #include "mlperf_config.h"
 
@@ -161,7 +162,7 @@ static float real_input(size_t index)
 
 static void load_input(void)
 {
-    mc_input_element_t *const input = mc_network_input(mc_guard_arena(), 0u);
+    mc_input_element_t *const input = mc_feed_input(0u);
 
 #if MC_MLPERF_REALS && MC_MLPERF_QUANTIZED
     for (size_t i = 0; i < MC_MLPERF_INPUTS; ++i) {
@@ -186,7 +187,7 @@ static uint32_t infer_once(void)
     uint32_t status;
 
     load_input();
-    status = (uint32_t)mc_network_run(mc_guard_arena(), MC_ARENA_BYTES);
+    status = mc_feed_run();
     keep_time();
     return status;
 }

@@ -10,6 +10,7 @@
 
 #include "harness_config.h"
 #include "mc_board.h"
+#include "mc_feed.h"
 #include "mc_frame.h"
 #include "mc_guard.h"
 
@@ -34,8 +35,8 @@ typedef struct {
     uint32_t status, fences_intact, cycles_low, cycles_high, stack_bytes, output_crc, steps_called;
 } mc_result_t;
 
-/* With the arena, which start-up does not clear: it survives a reset. */
-static mc_fault_record_t mc_fault_record __attribute__((section(".bss.mc_arena")));
+/* Where start-up does not clear it: it survives a reset. */
+static mc_fault_record_t mc_fault_record __attribute__((section(".bss.mc.kept")));
 
 static mc_frame_receiver_t receiver;
 static uint32_t broken_promises;
@@ -168,7 +169,7 @@ static void write_input(const uint8_t *payload, size_t count)
     const uint32_t offset = mc_load32(payload + 8);
     const uint32_t bytes = (uint32_t)count - 12u;
     const uint32_t size = index < MC_INPUT_COUNT ? mc_input_bytes[index] : 0u;
-    uint8_t *const input = mc_network_input(mc_guard_arena(), index);
+    uint8_t *const input = mc_feed_input(index);
 
     if (state != STATE_FILLING) {
         fail(MC_ERROR_STATE, state);
@@ -185,7 +186,7 @@ static uint32_t input_crc(void)
     uint32_t crc = 0u;
 
     for (uint32_t i = 0; i < MC_INPUT_COUNT; ++i) {
-        crc = mc_crc32(crc, mc_network_input(mc_guard_arena(), i), mc_input_bytes[i]);
+        crc = mc_crc32(crc, mc_feed_input(i), mc_input_bytes[i]);
     }
     return crc;
 }
@@ -235,7 +236,7 @@ static void run_network(void)
     mc_stack_paint();
     stack_before = mc_stack_used();
     last_cycles = mc_cycles();
-    result.status = (uint32_t)mc_network_run(mc_guard_arena(), MC_ARENA_BYTES);
+    result.status = mc_feed_run();
     cycles += mc_cycles() - last_cycles;
     result.stack_bytes = mc_stack_used() - stack_before;
     result.fences_intact = mc_guard_intact();

@@ -13,12 +13,21 @@
 typedef struct {
     uint32_t status; /* MC_BOARD_... */
     uint32_t core_hz;
+    uint32_t ahb_hz;
     uint32_t apb1_hz;
     uint32_t apb2_hz;
 } mc_clocks_t;
 
 /* Of each family: brings the clocks to what the board's description says, or to the internal oscillator. */
 mc_clocks_t mc_stm32_clocks(void);
+
+/* Connects a pin to its alternate function; speed 0 (slow) to 3, pull 0 (none) or 1 (up). */
+void mc_stm32_pin(uint32_t port, uint32_t pin, uint32_t function, uint32_t speed, uint32_t pull);
+
+#if defined(MC_SDRAM_BYTES) || defined(MC_QSPI_BYTES)
+/* Sets the external memories up and opens their addresses; MC_BOARD_... of those that do not answer. */
+uint32_t mc_stm32_memories(uint32_t ahb_hz);
+#endif
 
 /* The code of a divider of a bus: 0 for 1, `base` for 2, and one more for each doubling. Reference
  * manuals, RCC_CFGR (H7: RCC_D1CFGR to RCC_D3CFGR). */

@@ -61,16 +61,16 @@ static mc_clocks_t clocks;
 static const volatile uint32_t *cycle_counter = &DWT_CYCCNT;
 static uint32_t cycle_hz;
 
-static void connect_pin(uint32_t port, uint32_t pin, uint32_t pull)
+void mc_stm32_pin(uint32_t port, uint32_t pin, uint32_t function, uint32_t speed, uint32_t pull)
 {
     const uintptr_t gpio = GPIO + 0x400u * port;
 
     RCC_GPIO_ENABLE |= 1u << port;
     (void)RCC_GPIO_ENABLE; /* two cycles until the clock runs: RM0090 6.3.10, RM0433 8.5.12 */
     mc_change(&MC_REGISTER(gpio + 0x20u + 4u * (pin / 8u)), 15u << (4u * (pin % 8u)),
-              MC_CONSOLE_FUNCTION << (4u * (pin % 8u)));                  /* AFRL, AFRH */
+              function << (4u * (pin % 8u)));                             /* AFRL, AFRH */
     mc_change(&MC_REGISTER(gpio + 0x04u), 1u << pin, 0u);                 /* OTYPER: push-pull */
-    mc_change(&MC_REGISTER(gpio + 0x08u), 3u << (2u * pin), 1u << (2u * pin)); /* OSPEEDR: medium */
+    mc_change(&MC_REGISTER(gpio + 0x08u), 3u << (2u * pin), speed << (2u * pin)); /* OSPEEDR */
     mc_change(&MC_REGISTER(gpio + 0x0cu), 3u << (2u * pin), pull << (2u * pin)); /* PUPDR: 1 is up */
     mc_change(&MC_REGISTER(gpio + 0x00u), 3u << (2u * pin), 2u << (2u * pin)); /* MODER: alternate function */
 }
@@ -90,8 +90,8 @@ static void start_console(void)
     USART_BRR = (bus_hz + MC_CONSOLE_BAUD / 2u) / MC_CONSOLE_BAUD;
     USART_CR1 = CR1_TX_RX;
     USART_CR1 = CR1_TX_RX | CR1_ENABLE;
-    connect_pin(MC_CONSOLE_TX_PORT, MC_CONSOLE_TX_PIN, 0u);
-    connect_pin(MC_CONSOLE_RX_PORT, MC_CONSOLE_RX_PIN, 1u);
+    mc_stm32_pin(MC_CONSOLE_TX_PORT, MC_CONSOLE_TX_PIN, MC_CONSOLE_FUNCTION, 1u, 0u);
+    mc_stm32_pin(MC_CONSOLE_RX_PORT, MC_CONSOLE_RX_PIN, MC_CONSOLE_FUNCTION, 1u, 1u);
 }
 
 static void start_cycle_counter(void)
@@ -114,11 +114,42 @@ static void start_cycle_counter(void)
 #endif
 }
 
+#if defined(MC_SDRAM_BYTES) || defined(MC_QSPI_BYTES)
+static void say(const char *text)
+{
+    size_t count = 0;
+    while (text[count] != '\0') {
+        ++count;
+    }
+    mc_console_write((const uint8_t *)text, count);
+}
+
+/* Firmware whose memory is missing cannot run: it says so and ends. */
+static void start_memories(void)
+{
+    const uint32_t failed = mc_stm32_memories(clocks.ahb_hz);
+
+    clocks.status |= failed;
+    if ((failed & MC_BOARD_SDRAM_FAILED) != 0u) {
+        say("the external RAM (SDRAM) does not answer\r\n");
+    }
+    if ((failed & MC_BOARD_QSPI_FAILED) != 0u) {
+        say("the external flash (QSPI) does not answer, or is not the part of the board's description\r\n");
+    }
+    if (failed != 0u) {
+        mc_board_exit(1);
+    }
+}
+#endif
+
 void mc_board_init(void)
 {
     clocks = mc_stm32_clocks();
     start_console();
     start_cycle_counter();
+#if defined(MC_SDRAM_BYTES) || defined(MC_QSPI_BYTES)
+    start_memories();
+#endif
 }
 
 uint32_t mc_board_status(void)

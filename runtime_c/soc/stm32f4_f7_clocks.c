@@ -114,7 +114,7 @@ static uint32_t switch_to_pll(void)
 
 mc_clocks_t mc_stm32_clocks(void)
 {
-    mc_clocks_t clocks = { 0u, MC_CLOCK_HZ, MC_APB1_HZ, MC_APB2_HZ };
+    mc_clocks_t clocks = { 0u, MC_CLOCK_HZ, MC_AHB_HZ, MC_APB1_HZ, MC_APB2_HZ };
 
     start_from_internal();
     clocks.status = start_oscillator();
@@ -126,7 +126,7 @@ mc_clocks_t mc_stm32_clocks(void)
     }
     if (clocks.status != 0u) {
         start_from_internal();
-        clocks = (mc_clocks_t){ clocks.status | MC_BOARD_FALLBACK_CLOCK, HSI_HZ, HSI_HZ, HSI_HZ };
+        clocks = (mc_clocks_t){ clocks.status | MC_BOARD_FALLBACK_CLOCK, HSI_HZ, HSI_HZ, HSI_HZ, HSI_HZ };
     }
     return clocks;
 }

@@ -144,7 +144,7 @@ static uint32_t switch_to_pll(void)
 
 mc_clocks_t mc_stm32_clocks(void)
 {
-    mc_clocks_t clocks = { 0u, MC_CLOCK_HZ, MC_APB1_HZ, MC_APB2_HZ };
+    mc_clocks_t clocks = { 0u, MC_CLOCK_HZ, MC_AHB_HZ, MC_APB1_HZ, MC_APB2_HZ };
 
     start_from_internal();
     mc_change(&RCC_D2CCIP2R, CCIP2_USARTS, 0u); /* serial ports on the clocks of their buses */
@@ -166,7 +166,7 @@ mc_clocks_t mc_stm32_clocks(void)
     }
     if (clocks.status != 0u) {
         start_from_internal();
-        clocks = (mc_clocks_t){ clocks.status | MC_BOARD_FALLBACK_CLOCK, HSI_HZ, HSI_HZ / 2u, HSI_HZ / 2u };
+        clocks = (mc_clocks_t){ clocks.status | MC_BOARD_FALLBACK_CLOCK, HSI_HZ, HSI_HZ, HSI_HZ / 2u, HSI_HZ / 2u };
     }
     return clocks;
 }

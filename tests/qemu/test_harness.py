@@ -238,12 +238,6 @@ def test_sanitizers_are_for_the_host(tmp_path):
         make_runner(read_manifest(folder), "qemu", sanitize=True)
 
 
-def test_rows_cannot_be_fed(tmp_path):
-    folder, _ = write_program(tmp_path, input_mode="rows")
-    with pytest.raises(UsageError, match="by rows"):
-        runner_for(folder, "host").run(encoded(folder))
-
-
 def test_two_compilers_give_the_same(tmp_path):
     if shutil.which("clang") is None:
         pytest.skip("clang is not installed")

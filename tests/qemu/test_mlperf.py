@@ -218,6 +218,24 @@ def test_networks_of_the_benchmark(tmp_path, file, model):
     assert results == pytest.approx(expected, abs=0.00051, rel=2e-3 if model == "ad01" else None)
 
 
+@needs_qemu
+@pytest.mark.parametrize("pixels", ["", "rgb888"])
+def test_a_network_of_the_benchmark_that_is_fed_by_rows(tmp_path, pixels):
+    source = models_dir() / "mlperf_vww96" / "mlperf_vww96.qop.onnx"
+    for name, options in (
+        ("resident", CompileOptions(name="net", board=BOARD)),
+        ("rows", CompileOptions(name="net", board=BOARD, input_mode="rows", pixel_format=pixels)),
+    ):
+        compile_model(source, options).write(tmp_path / name)
+    sent, meant = sent_by_the_runner("vww01", read_manifest(tmp_path / "resident"))
+    with client_of(tmp_path / "rows") as client:
+        assert "m-model-[vww01]" in client.send("profile")
+        client.load(sent)
+        for _ in range(2):
+            _, results = client.infer(2, 1)
+            assert results == pytest.approx(host_outputs(tmp_path / "resident", meant), abs=0.00051)
+
+
 @pytest.mark.parametrize(
     ("c_shape", "dtype", "outputs", "task"),
     [

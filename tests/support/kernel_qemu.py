@@ -124,6 +124,15 @@ def measure_cases(cases: Sequence[Case]) -> list[Measured]:
     ]
 
 
+def build_cases(cases: Sequence[Case]) -> tuple[Path, list[str]]:
+    """The program of some cases, and the name of each one's kernel in it; skips the test without the compiler."""
+    if shutil.which("arm-none-eabi-gcc") is None:
+        pytest.skip("arm-none-eabi-gcc is not installed")
+    kernels = [prepare(case) for case in cases]
+    names = function_names([item.call.kernel for item in kernels], "k")
+    return _build(kernels), [names[item.call.kernel] for item in kernels]
+
+
 def _build(prepared: Sequence[Prepared]) -> Path:
     text = program_text(prepared, main=_main_text(prepared))
     for name in function_names([item.call.kernel for item in prepared], "k").values():

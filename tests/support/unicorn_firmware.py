@@ -13,7 +13,13 @@ from unicorn import arm_const
 from mcucompiler.boards import Board
 from tests.support.stm32_model import ModelError, Stm32
 
-PERIPHERALS = ((0x40000000, 0x80000), (0x52000000, 0x10000), (0x58000000, 0x30000), (0x5C000000, 0x10000))
+PERIPHERALS = (
+    (0x40000000, 0x80000),
+    (0x52000000, 0x10000),
+    (0x58000000, 0x30000),
+    (0x5C000000, 0x10000),
+    (0xA0000000, 0x2000),
+)
 CORE = (0xE0000000, 0x10000)
 _CPUS = {"cortex-m7": arm_const.UC_CPU_ARM_CORTEX_M7, "cortex-m4": arm_const.UC_CPU_ARM_CORTEX_M4}
 

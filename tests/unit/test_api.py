@@ -29,11 +29,27 @@ def test_ram_limit_counts_arena_and_stack(compiled: CompiledModel) -> None:
     assert "what to do" in str(caught.value)
 
 
-def test_flash_limit_counts_constants(compiled: CompiledModel) -> None:
-    constants = compiled.tree.program.weights_bytes + compiled.tree.program.const_bytes
-    compile_model(DIGITS, CompileOptions(flash_limit=constants))
-    with pytest.raises(DoesNotFitError, match="bytes of flash needed"):
-        compile_model(DIGITS, CompileOptions(flash_limit=constants - 1))
+def test_flash_limit_counts_constants_and_code(compiled: CompiledModel) -> None:
+    tree = compiled.tree
+    assert tree.flash_bytes == tree.program.weights_bytes + tree.program.const_bytes + tree.code_bytes
+    same = compile_model(DIGITS, CompileOptions(flash_limit=tree.flash_bytes))
+    assert same.tree.files.keys() == tree.files.keys()
+    assert same.planned.lowered.options.small == frozenset()
+
+
+def test_kernels_shrink_until_the_flash_suffices(compiled: CompiledModel) -> None:
+    smallest = compile_model(DIGITS, CompileOptions(optimize="size"))
+    assert smallest.tree.flash_bytes < compiled.tree.flash_bytes
+    limit = (smallest.tree.flash_bytes + compiled.tree.flash_bytes) // 2
+    between = compile_model(DIGITS, CompileOptions(flash_limit=limit))
+    assert between.tree.flash_bytes <= limit
+    assert between.planned.lowered.options.small
+    assert between.tree.program.estimated_cycles <= smallest.tree.program.estimated_cycles
+    with pytest.raises(DoesNotFitError, match="bytes of flash needed") as caught:
+        compile_model(DIGITS, CompileOptions(flash_limit=between.tree.program.weights_bytes))
+    assert caught.value.exit_code == 3
+    assert "of weights, " in str(caught.value)
+    assert "of code" in str(caught.value)
 
 
 @pytest.mark.parametrize(

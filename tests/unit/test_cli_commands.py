@@ -76,7 +76,7 @@ def test_version_and_help(capsys):
         ("compile", "m.onnx", "-o", "d", "--batch", "0"),
         ("compile", "m.onnx", "-o", "d", "--shape", "x"),
         ("compile", "m.onnx", "-o", "d", "--shape", "x=1x-3"),
-        ("compile", "m.onnx", "-o", "d", "--input", "rows"),
+        ("compile", "m.onnx", "-o", "d", "--input", "columns"),
         ("compile", "m.onnx", "-o", "d", "--io", "int4"),
         ("compile", "m.onnx", "-o", "d", "--board", "host", "--cpu", "host"),
         ("run", "d"),

@@ -223,11 +223,8 @@ def test_what_is_no_network_and_no_folder_is_refused(network, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="exists and is not a folder"):
         export_project(folder, "cmake", tmp_path / "file")
-    rows, _ = write_program(tmp_path, input_mode="rows")
-    with pytest.raises(UsageError, match="by rows"):
-        export_project(rows, "cmake", tmp_path / "c")
-    (rows / "net.c").unlink()
-    (rows / "manifest.json").write_text((rows / "manifest.json").read_text().replace('"rows",', '"resident",', 1))
+    incomplete, _ = write_program(tmp_path)
+    (incomplete / "net.c").unlink()
     with pytest.raises(UsageError, match=r"names 'net\.c', which is not in"):
-        export_project(rows, "cmake", tmp_path / "d")
+        export_project(incomplete, "cmake", tmp_path / "d")
     assert not [path for path in tmp_path.iterdir() if path.name in "abcd"]

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
 from mcucompiler.lower.packing import BlockCounts, Channels, is_narrow, pack_stream
 from mcucompiler.lower.types import ConstantArg, ConstantArray
+from mcucompiler.lower.variants._product_blocks import PORTABLE_STEPS, Block, Output, portable_body
 from mcucompiler.lower.variants._weighted import INT8_RANGE, WeightedLayer
 from mcucompiler.machine.blocks.products import FARTHEST, Effort, ProductForm, product_function
 from mcucompiler.numerics.integer_form import RequantForm
@@ -24,116 +24,13 @@ from mcucompiler.numerics.integer_form import RequantForm
 _BODY, _REST_BODY = 8, 4  # steps in the body of the loop over inputs, for most pixels and for those left over
 _WHOLE_BODY = 12  # sums of up to so many steps need no loop, in kernels that layers share
 _WHOLE_OWN_BODY, _OWN_BODY = 16, 16  # the same in kernels of one layer
-_PORTABLE_BODY = 2  # steps in the loop of the portable form
+_SMALL_BODY = 4  # steps in the body of all loops, and of sums without one, where size counts more than speed
 _THREES = (6, 9)  # so many pixels are done by threes as quickly as by fours and the rest, in less code
 _SINGLE_PIXEL = {4: (6.2, 24.0), 6: (8.7, 30.0)}  # estimated cycles of a step and of a tail, by output channels
 _WIDE_STEP, _WIDE_BLOCK = 3, 40  # instructions of the portable form besides loads and products
 _TAIL_COST = {"integer": 3, "float": 9}  # instructions of an output element in the portable form
 _PORTABLE_STACK_BYTES = 80
 _PORTABLE_CYCLES = 1.0  # estimated cycles per instruction of what the C compiler orders
-
-
-@dataclass(frozen=True, slots=True)
-class Unpack:
-    """A word of the stream that becomes the weights of one (wide) or two (narrow) outputs."""
-
-    kind: ClassVar[str] = "unpack"
-    offset: int
-    weights: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A pair of inputs of one pixel."""
-
-    kind: ClassVar[str] = "column"
-    offset: int
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
-class Octets:
-    """Four inputs of a pixel as they lie in memory, which become two pairs."""
-
-    kind: ClassVar[str] = "octets"
-
-    offset: int
-    values: tuple[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Product:
-    """Two multiply-accumulates."""
-
-    kind: ClassVar[str] = "product"
-    acc: str
-    weights: str
-    value: str
-
-
-Operation = Unpack | Column | Octets | Product
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
-    """An output channel of a block.
-
-    Attributes:
-        channel: its number in the block.
-        index_word: word behind the weights that holds the channel's index.
-        high: whether in its high half.
-        sums: accumulator of each pixel.
-    """
-
-    channel: int
-    index_word: int
-    high: bool
-    sums: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
-    """A block as templates/macros/products.j2 prints it.
-
-    Attributes:
-        pixels: columns.
-        channels: output channels.
-        body: what the body of the portable form does, a few steps.
-        stream_words: words of weights that it reads.
-        column_step: words of columns, or bytes where ``direct``, that it reads.
-        direct: whether the inputs are read as bytes from where they lie, without columns.
-        outputs: for each output channel of the block, where its index lies in the words behind the
-            weights, and for each pixel the accumulator.
-        offset_words: number of words with channel indices.
-        stride: from a pixel of the output to the next, None where it is an argument.
-        form: what the scheduled form is specialized to, None where there is none.
-        lines: its assembler text.
-    """
-
-    pixels: int
-    channels: int
-    body: tuple[Operation, ...]
-    stream_words: int
-    column_step: int
-    direct: bool
-    outputs: tuple[Output, ...]
-    offset_words: int
-    stride: int | None
-    form: ProductForm | None
-    lines: tuple[str, ...]
-
-    @property
-    def registers(self) -> tuple[str, ...]:
-        """The names of weights and inputs in the body."""
-        names: dict[str, None] = {}
-        for op in self.body:
-            if isinstance(op, Unpack):
-                names.update(dict.fromkeys(op.weights))
-            elif isinstance(op, Column):
-                names[op.value] = None
-            elif isinstance(op, Octets):
-                names.update(dict.fromkeys(op.values))
-        return tuple(names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +86,11 @@ class Blocking:
         return 0 if self.direct else self.whole * self.steps
 
     @property
+    def passes(self) -> int:
+        """How often the stream is read."""
+        return self.pixels // self.whole + (1 if self.rest else 0)
+
+    @property
     def label(self) -> str:
         """Pixels and inputs as part of an identifier: what the code depends on."""
         head, unroll = self._cut(whole=True)
@@ -231,15 +133,12 @@ class Blocking:
 
     def _block(self, pixels: int, form: ProductForm | None) -> Block:
         words = self.channels // 2 if self.narrow else self.channels
-        body: list[Operation] = []
-        for step in range(_PORTABLE_BODY):
-            body += _step(step, pixels, self.channels, words, self.direct)
         return Block(
             pixels=pixels,
             channels=self.channels,
-            body=tuple(body),
-            stream_words=_PORTABLE_BODY * words,
-            column_step=_PORTABLE_BODY * (2 if self.direct else pixels),
+            body=portable_body(pixels, self.channels, words, self.direct),
+            stream_words=PORTABLE_STEPS * words,
+            column_step=PORTABLE_STEPS * (2 if self.direct else pixels),
             direct=self.direct,
             outputs=tuple(
                 Output(
@@ -321,6 +220,7 @@ def choose_blocking(
     outputs: int = 4,
     out_stride: int = 0,
     shared: bool = True,
+    small: bool = False,
 ) -> Blocking:
     """The blocks for a layer.
 
@@ -332,15 +232,18 @@ def choose_blocking(
         outputs: output channels.
         out_stride: elements from a pixel of the output to the next.
         shared: whether layers of other shapes are to use the same code. Long sums then take it as an argument.
+        small: whether to favor little code that many layers share.
     """
-    whole = 3 if pixels in _THREES else min(pixels, 4)
+    whole = 3 if pixels in _THREES and not small else min(pixels, 4)
     steps = -(-inputs // 4) * 2
     channels = 2 if pixels > 2 else 4
     if pixels == 1 and narrow:
         costs = {c: -(-outputs // c) * (steps * step + tail) for c, (step, tail) in _SINGLE_PIXEL.items()}
         channels = min(costs, key=costs.__getitem__)
-    unrolled = _WHOLE_BODY if shared else _WHOLE_OWN_BODY
-    literal = pixels == 1 or (3 * out_stride <= FARTHEST and (steps <= unrolled or not shared))
+    unrolled, body = (_WHOLE_BODY, _BODY) if shared else (_WHOLE_OWN_BODY, _OWN_BODY)
+    if small:
+        unrolled = body = _SMALL_BODY
+    literal = pixels == 1 or (3 * out_stride <= FARTHEST and (not shared or (steps <= unrolled and not small)))
     return Blocking(
         whole=whole,
         rest=pixels % whole,
@@ -351,7 +254,7 @@ def choose_blocking(
         direct=contiguous and pixels == 1 and inputs % 4 == 0,  # no read beyond the inputs
         stride=(out_stride if pixels > 1 else 0) if literal else None,
         unrolled=unrolled,
-        body=_BODY if shared else _OWN_BODY,
+        body=body,
     )
 
 
@@ -415,24 +318,3 @@ def stream_comment(blocking: Blocking) -> str:
 def narrow_layer(layer: WeightedLayer) -> bool:
     """Whether the layer's weights are packed as bytes."""
     return is_narrow(layer.weights)
-
-
-def _step(step: int, pixels: int, channels: int, words: int, direct: bool) -> list[Operation]:
-    """One step of two inputs: the inputs are loaded first where several words of weights share them."""
-    per_word = channels // words
-    columns = [Column(step * pixels + p, f"x{p}" if words > 1 else "x") for p in range(pixels)]
-    ops: list[Operation] = []
-    if direct:
-        columns = [Column(0, f"x{step % 2}")]
-        ops += [Octets(step * 2, ("x0", "x1"))] if step % 2 == 0 else []
-    elif words > 1:
-        ops += columns
-    for word in range(words):
-        members = [word * per_word + c for c in range(per_word)]
-        names = tuple(f"w{c}" for c in range(per_word))
-        ops.append(Unpack(step * words + word, names))
-        for pixel, column in enumerate(columns):
-            if words == 1 and not direct:
-                ops.append(column)
-            ops += [Product(f"a{c}{pixel}", name, column.value) for c, name in zip(members, names, strict=True)]
-    return ops

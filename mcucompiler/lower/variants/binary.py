@@ -122,7 +122,7 @@ def binary_call(context: NodeContext, pair: PairForm, name: str, symbol: str) ->
         overlaps=_overlaps(context, loops),
         stack_bytes=112,
         instructions=instructions,
-        cycles=cycles(instructions),
+        cycles=cycles(instructions, "binary_float" if pair.kind in ("add_float", "mul_float") else ""),
         exactness=pair.exactness,
         float_arithmetic=pair.kind == "float",
     )

@@ -20,6 +20,17 @@ from mcucompiler.lower.types import (
     Variant,
     kernel,
 )
+from mcucompiler.lower.variants._pointwise import (
+    ACTIVATIONS,
+    COLUMNS,
+    INCLUDES,
+    OFMAP,
+    WEIGHTS,
+    PointwiseShape,
+    pointwise_call,
+    tail_arguments,
+    tail_params,
+)
 from mcucompiler.lower.variants._products import (
     Blocking,
     PackedLayer,
@@ -38,17 +49,11 @@ STRIDED_INPUT = True
 STRIDED_OUTPUT = True
 ROW_POINTERS = frozenset({"conv", "depthwise"})
 
-INCLUDES = ("mc_math.h", "mc_requantize.h", "mc_simd.h")
 _CYCLES_PER_INSTRUCTION = 0.9  # of what the C compiler orders
-_OWN_STACK_BYTES = 104  # of a kernel besides its function of products
 _GATHER_STACK_BYTES = 176
 _MOST_INNER_RUNS = 12  # memcpys in a row for a window inside the input
 _MOST_CHANNELS = 65536  # channel indices are halfwords
-_OFMAP = Param(ctype="int8_t *", name="ofmap")
-_ACTIVATIONS = (Param(ctype="const int8_t *", name="ifmap"), _OFMAP)
-_BAND = (Param(ctype="const int8_t *const *", name="rows"), _OFMAP)
-_COLUMNS = Param(ctype="uint32_t *", name="columns")
-_WEIGHTS = Param(ctype="const uint32_t *", name="weights")
+_BAND = (Param(ctype="const int8_t *const *", name="rows"), OFMAP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +74,11 @@ class Pointwise:
         window, layer = window_of(context), layer_of(context)
         return pointwise_call(
             layer,
-            rows=window.pixels_out,
-            in_stride=window.in_stride,
-            out_stride=window.out_stride,
+            PointwiseShape(rows=window.pixels_out, in_stride=window.in_stride, out_stride=window.out_stride),
             label="conv1x1",
             about="1x1 convolution, {} at a time.",
             variant=self.name,
+            small=context.options.optimize == "size",
             overlaps=conv_overlaps(window, group=4),
         )
 
@@ -100,7 +104,12 @@ class GeneralConv:
         window, layer = window_of(context), layer_of(context)
         layer = by_window_order(layer, window)
         blocking = choose_blocking(
-            window.pixels_out, window.inputs, narrow_layer(layer), out_stride=window.out_stride, shared=False
+            window.pixels_out,
+            window.inputs,
+            narrow_layer(layer),
+            out_stride=window.out_stride,
+            shared=False,
+            small=context.options.optimize == "size",
         )
         packed = pack_layer(layer, blocking, window.groups, stream_comment(blocking))
         padded = window.padded(0) or window.padded(1)
@@ -124,6 +133,7 @@ class GeneralConv:
             stack_bytes=_GATHER_STACK_BYTES + blocking.stack_bytes(packed.tail),
             instructions=gather + sum(effort.instructions for effort in efforts),
             cycles=round(gather * _CYCLES_PER_INSTRUCTION + sum(effort.cycles for effort in efforts)),
+            passes=blocking.passes,
             exactness=exactness(packed.proved, window.channels_out),
             reason=blocking.reason(packed.tail),
         )
@@ -163,93 +173,6 @@ def conv_overlaps(window: Window, *, group: int) -> tuple[Overlap, ...]:
     return (Overlap(input=0, output=0, same=False, distance=distance),) if distance < size_out else ()
 
 
-def tail_params(packed: PackedLayer) -> tuple[Param, ...]:
-    """The parameters that requantization needs."""
-    names = (("addend", packed.tail.integer), ("out_zero", packed.tail.floating))
-    return tuple(Param(ctype="int32_t", name=name) for name, used in names if used)
-
-
-def tail_arguments(layer: WeightedLayer, packed: PackedLayer) -> tuple[ScalarArg, ...]:
-    """Their values."""
-    values = ((layer.form.addend, packed.tail.integer), (layer.form.zero_point, packed.tail.floating))
-    return tuple(ScalarArg(ctype="int32_t", value=value) for value, used in values if used)
-
-
-def pointwise_call(
-    layer: WeightedLayer,
-    *,
-    rows: int,
-    in_stride: int,
-    out_stride: int,
-    label: str,
-    about: str,
-    variant: str,
-    overlaps: tuple[Overlap, ...] = (),
-) -> KernelCall:
-    """The product of a matrix of ``rows`` rows with the layer's weights.
-
-    Args:
-        layer: weights in the memory order of a row.
-        rows: pixels.
-        in_stride: elements from a row to the next.
-        out_stride: the same in the output.
-        label: of the kernel.
-        about: what it computes, a sentence with a place for the number of pixels.
-        variant: name of the variant, which is the template's.
-        overlaps: which permissions the geometry gives.
-    """
-    outputs, inputs = layer.weights.shape
-    blocking = choose_blocking(
-        rows, inputs, narrow_layer(layer), contiguous=True, outputs=outputs, out_stride=out_stride
-    )
-    direct = blocking.direct
-    shape = {"inputs": inputs}
-    if rows > 1:
-        shape |= {"groups": rows // blocking.whole, "in_stride": in_stride}
-    if blocking.stride is None:
-        shape |= {"out_stride": out_stride}
-    packing = f"{', '.join(shape)}; {stream_comment(blocking)}"
-    packed = pack_layer(layer, blocking, 1, packing, shape=tuple(shape.values()))
-    effort = blocking.effort(packed.counts[0], packed.tail)
-    around = 40 + (0 if direct else rows * (inputs * 11 // 8 + 8))
-    return KernelCall(
-        kernel=kernel(
-            variant,
-            f"{label}_{blocking.label}",
-            (
-                *_ACTIVATIONS,
-                *(() if direct else (_COLUMNS,)),
-                _WEIGHTS,
-                *tail_params(packed),
-            ),
-            includes=INCLUDES,
-            about=about.format(f"{blocking.whole} pixel{'s' * (blocking.whole > 1)}"),
-            packing=packing,
-            shape=tuple(shape),
-            blocks=blocking.blocks(packed.tail),
-            tail=packed.tail,
-            direct=direct,
-            inputs_left=inputs % 4,
-        ),
-        arguments=(
-            InputArg(index=0),
-            OutputArg(index=0),
-            *(() if direct else (ScratchArg(),)),
-            packed.stream,
-            *tail_arguments(layer, packed),
-        ),
-        variant=variant,
-        # Without columns the input is read again for every block of channels.
-        overlaps=() if direct else overlaps,
-        scratch_bytes=blocking.column_words * 4,
-        stack_bytes=_OWN_STACK_BYTES + blocking.stack_bytes(packed.tail),
-        instructions=around + effort.instructions,
-        cycles=round(around * _CYCLES_PER_INSTRUCTION + effort.cycles),
-        exactness=exactness(packed.proved, outputs),
-        reason=blocking.reason(packed.tail),
-    )
-
-
 def _general_kernel(window: Window, blocking: Blocking, packed: PackedLayer, padded: bool, bytes_stride: int) -> Kernel:
     groups = "" if window.groups == 1 else f"_g{window.groups}"
     row = window.kernel[1] * window.group_in
@@ -268,9 +191,9 @@ def _general_kernel(window: Window, blocking: Blocking, packed: PackedLayer, pad
         "conv",
         f"conv{window.label}_{window.channels_out}ch{groups}" + "_band" * window.row_pointers,
         (
-            *(_BAND if window.row_pointers else _ACTIVATIONS),
-            _COLUMNS,
-            _WEIGHTS,
+            *(_BAND if window.row_pointers else ACTIVATIONS),
+            COLUMNS,
+            WEIGHTS,
             *tail_params(packed),
             *((Param(ctype="int32_t", name="in_zero"),) if padded else ()),
         ),

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mcucompiler.lower.types import InputArg, KernelCall, NodeContext, OutputArg, Variant, kernel
+from mcucompiler.lower.variants._pointwise import PointwiseShape, pointwise_call
 from mcucompiler.lower.variants._weighted import integer_refusal, weighted_layer
-from mcucompiler.lower.variants.conv import pointwise_call
 from mcucompiler.lower.variants.conv_float import (
     FLOAT_PARAMS,
     constant_data,
@@ -42,12 +42,15 @@ class IntegerGemm:
         rows = _rows(context)
         return pointwise_call(
             replace(layer, weights=layer.weights[:, _column_order(context)]),
-            rows=rows,
-            in_stride=_stride(context.activation(0).pixel_stride, rows, inputs),
-            out_stride=_stride(context.outputs[0].pixel_stride, rows, outputs),
+            PointwiseShape(
+                rows=rows,
+                in_stride=_stride(context.activation(0).pixel_stride, rows, inputs),
+                out_stride=_stride(context.outputs[0].pixel_stride, rows, outputs),
+            ),
             label="gemm",
             about="Fully connected layer; its rows, here called pixels, {} at a time.",
             variant=self.name,
+            small=context.options.optimize == "size",
         )
 
 

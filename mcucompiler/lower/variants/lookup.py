@@ -9,22 +9,28 @@ import numpy as np
 
 from mcucompiler.ir.graph import ITEM_BYTES, Array, Tensor
 from mcucompiler.lower.types import (
+    Argument,
     InputArg,
     KernelCall,
     NodeContext,
     OutputArg,
     Overlap,
     Param,
+    ScalarArg,
     Stored,
     Variant,
     kernel,
 )
 from mcucompiler.lower.variants.calls import MATH, constant, cycles, label, reads, writes
-from mcucompiler.lower.variants.geometry import CTYPES, rows_of
+from mcucompiler.lower.variants.geometry import CTYPES, Rows, rows_of
+from mcucompiler.machine.blocks.elementwise import WORD, table_function
 from mcucompiler.ops.lookup import Lookup
 
 STRIDED_INPUT = True
 STRIDED_OUTPUT = True
+_LEAST_WORDS = 2
+_AROUND_SPAN = 8
+"""Instructions of a call besides those of the function of words."""
 
 
 def bits_order(table: Array, dtype: str) -> Array:
@@ -58,36 +64,79 @@ def table_call(
     inner, period = _axis_blocks(source, axis)
     item = ITEM_BYTES[target.tensor.dtype]
     size = rows.size
-    per_element = 4.0 if axis is None and item == 1 else 4.5
-    instructions = round(size * per_element) + rows.count * 8 + 20
     ctype = CTYPES[target.tensor.dtype]
+    params = (reads(source.tensor), Param(ctype=f"const {ctype} *", name="table"), writes(target.tensor))
+    arguments: tuple[Argument, ...] = (
+        InputArg(index=index),
+        constant("table", ctype, bits_order(table, source.tensor.dtype), "indexed by the element's bits"),
+        OutputArg(index=0),
+    )
+    overlaps = _overlaps(index, rows.count == 1, rows.strides[0] == rows.strides[1], item, size)
+    if axis is None and item == 1 and rows.length >= _LEAST_WORDS * WORD:
+        return _words_call(source, rows, params, arguments, variant=variant, reason=reason, overlaps=overlaps)
+    instructions = round(size * 4.5) + rows.count * 8 + 20
     return KernelCall(
         kernel=kernel(
             "lookup",
             label("lookup", source) + ("_each" if axis is not None else ""),
-            (reads(source.tensor), Param(ctype=f"const {ctype} *", name="table"), writes(target.tensor)),
+            params,
             includes=MATH,
             rows=rows.count,
             length=rows.length,
             from_stride=rows.strides[0],
             to_stride=rows.strides[1],
             ctype=ctype,
-            words=item == 1,
             period=period,
             inner=inner,
             outer=size // (inner * period),
         ),
-        arguments=(
-            InputArg(index=index),
-            constant("table", ctype, bits_order(table, source.tensor.dtype), "indexed by the element's bits"),
-            OutputArg(index=0),
-        ),
+        arguments=arguments,
         variant=variant,
         reason=reason,
-        overlaps=_overlaps(index, rows.count == 1, rows.strides[0] == rows.strides[1], item, size),
+        overlaps=overlaps,
         stack_bytes=80,
         instructions=instructions,
         cycles=cycles(instructions),
+    )
+
+
+def _words_call(
+    source: Stored,
+    rows: Rows,
+    params: tuple[Param, ...],
+    arguments: tuple[Argument, ...],
+    *,
+    variant: str,
+    reason: str,
+    overlaps: tuple[Overlap, ...],
+) -> KernelCall:
+    """Bytes to bytes by words; tensors in one piece share the function and pass their size."""
+    words, left = divmod(rows.length, WORD)
+    unroll = 2 if words % 2 == 0 else 1
+    function = table_function(unroll)
+    whole = rows.count == 1
+    around = function.around + _AROUND_SPAN + 4 * left
+    rounds = words // unroll
+    return KernelCall(
+        kernel=kernel(
+            "lookup_words",
+            "lookup" if whole else label("lookup", source),
+            (*params, Param(ctype="uint32_t ", name="count")) if whole else params,
+            includes=MATH,
+            rows=rows.count,
+            count=0 if whole else words * WORD,
+            left=left,
+            from_stride=rows.strides[0],
+            to_stride=rows.strides[1],
+            lines=function.lines,
+        ),
+        arguments=(*arguments, ScalarArg(ctype="uint32_t", value=words * WORD)) if whole else arguments,
+        variant=variant,
+        reason=reason,
+        overlaps=overlaps,
+        stack_bytes=function.stack_bytes + 48,
+        instructions=rows.count * (rounds * function.instructions + around),
+        cycles=round(rows.count * (rounds * function.cycles + around)),
     )
 
 

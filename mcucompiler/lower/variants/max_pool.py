@@ -70,7 +70,7 @@ class MaxPoolPixels:
             overlaps=window_overlap(windows, source, target),
             stack_bytes=128,
             instructions=instructions,
-            cycles=cycles(instructions),
+            cycles=cycles(instructions, self.name),
         )
 
 

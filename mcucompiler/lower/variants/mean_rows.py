@@ -94,7 +94,7 @@ def accumulate_call(context: NodeContext, rows: int) -> KernelCall:
         reason="sums, a few rows at a time",
         scratch_bytes=channels * _SUM_BYTES,
         instructions=instructions,
-        cycles=cycles(instructions),
+        cycles=cycles(instructions, "reduce_mean"),
     )
 
 

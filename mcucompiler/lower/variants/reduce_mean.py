@@ -205,7 +205,7 @@ def mean_call(context: NodeContext, loops: MeanLoops, clamp: Clamp | None, name:
         overlaps=_overlaps(context, kept, words),
         stack_bytes=128,
         instructions=instructions,
-        cycles=cycles(instructions),
+        cycles=cycles(instructions, "reduce_mean"),
         exactness=tail_exactness(tail),
         float_arithmetic=tail.kind == "float32",
     )

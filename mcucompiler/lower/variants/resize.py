@@ -18,6 +18,7 @@ from mcucompiler.ops.resize import Resize
 
 STRIDED_INPUT = True
 STRIDED_OUTPUT = True
+_MAX_LANE_BITS = 8  # so much finer than bytes may the elements in 16-bit lanes be
 _MAX_AXIS_BITS = 7  # weights of an axis in 1/128 at finest: products of two with a byte stay exact in float32
 
 
@@ -169,7 +170,11 @@ def _linear_call(context: NodeContext, name: str, *, integer: bool) -> KernelCal
     if rows is not None:
         row_params, row_arguments = _tables(rows, "row", integer)
         params, arguments = row_params + params, row_arguments + arguments
-    instructions = target.tensor.size * (16 if integer else 38) + target.tensor.size // source.tensor.shape[1] * 40
+    literals = _literals(context, rows, columns)
+    channels, pixels = source.tensor.shape[1], target.tensor.size // source.tensor.shape[1]
+    literals["whole"] = whole = channels // 4 * 4 if integer and literals["bits"] <= _MAX_LANE_BITS else 0
+    per_pixel = whole * (12.0 if rows is not None else 8.5) + (channels - whole) * (16 if integer else 38) + 40
+    instructions = round(pixels * per_pixel)
     return KernelCall(
         kernel=kernel(
             "resize_linear",
@@ -177,14 +182,14 @@ def _linear_call(context: NodeContext, name: str, *, integer: bool) -> KernelCal
             (reads(source.tensor), *params, writes(target.tensor)),
             includes=MATH,
             integer=integer,
-            **_literals(context, rows, columns),
+            **literals,
         ),
         arguments=(InputArg(index=0), *arguments, OutputArg(index=0)),
         variant=name,
         reason="weights are binary fractions" if integer else "float32 weights",
         stack_bytes=160,
         instructions=instructions,
-        cycles=cycles(instructions),
+        cycles=cycles(instructions, name if whole else ""),
         float_arithmetic=target.tensor.dtype == "float32",
     )
 

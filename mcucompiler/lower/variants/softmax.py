@@ -118,7 +118,7 @@ class SoftmaxTable:
             overlaps=_overlaps(context),
             stack_bytes=96,
             instructions=instructions,
-            cycles=cycles(instructions) + source.tensor.size * 14,
+            cycles=cycles(instructions, self.name) + source.tensor.size * 14,
             exactness=Exactness(float_tail=1),
         )
 

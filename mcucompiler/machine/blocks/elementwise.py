@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Elementwise functions of int8 tensors, four elements a word: sums and products of two, tables.
+"""Elementwise functions of bytes, four elements a word: sums and products of two tensors, tables.
 
 **Sums.** ``v = addend + a * factor_a + b * factor_b`` by SMLAWB and SMLAWT, which multiply a word by a half and drop
 the 16 low bits of the product: with a byte in the upper half of its lane and a factor times 2^8 nothing but zeros is
@@ -9,6 +9,8 @@ as one word; without limits that takes as many instructions, but more cycles: pa
 
 **Products.** The zero points are added while bytes are extended (SXTAB16); SMULBB or SMULTT, SMMLA, SSAT and a byte
 store for each element: 22 instructions for four.
+
+**Tables.** The bytes of a word are indices; the four entries are put together and stored as one word: 14 instructions.
 
 Each function is a loop over a whole number of words; pointers need no alignment. The output may be an operand: an
 element is read before its place is written.
@@ -133,6 +135,25 @@ def factor_block(form: FactorForm) -> Block:
     return block
 
 
+def table_block(words: int) -> Block:
+    """A round of the loop through a table of 256 bytes: ``words`` words of four elements."""
+    block = Block(f"table, {words} words")
+    x = block.live_in("x", register="r0", alias="x")
+    table = block.live_in("table", register="r1", alias="table", keep=True)
+    y = block.live_in("y", register="r2", alias="y")
+    end = block.live_in("end", register="r3", keep=True)
+    for word in range(words):
+        four = block.load(x, WORD * word)
+        indices = [block.uxtb(four), block.ubfx(four, 8, 8), block.ubfx(four, 16, 8), block.lsr(four, 24)]
+        entries = [block.load_indexed(table, index, opcode="ldrb") for index in indices]
+        packed = entries[0]
+        for lane in range(1, WORD):
+            packed = block.orr(packed, entries[lane], ("lsl", 8 * lane))
+        block.store(packed, y, WORD * word)
+    _step(block, (("x", x), ("y", y)), end, WORD * words)
+    return block
+
+
 def _pointers(block: Block) -> list[Value]:
     """Operands, output, and the end of the first operand."""
     aliases = ("a", "b", "y", "")
@@ -187,6 +208,12 @@ def factor_function(form: FactorForm) -> LoopFunction:
     """``(a, b, y, end, zero_a, zero_b, factor, addend)``; the zero points are negated, in both halves of a word."""
     code = compile_block(factor_block(form), registers=ALL_REGISTERS)
     return loop_function(code, ("zero_a", "zero_b", "factor", "addend"), {})
+
+
+@cache
+def table_function(words: int) -> LoopFunction:
+    """``(x, table, y, end)``: the table's entries for the bytes from ``x`` up to ``end``."""
+    return loop_function(compile_block(table_block(words), registers=ALL_REGISTERS), (), {})
 
 
 def loop_function(code: Code, stack: Sequence[str], constants: Mapping[str, tuple[str, int]]) -> LoopFunction:

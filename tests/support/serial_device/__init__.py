@@ -14,7 +14,7 @@ from mcucompiler.manifest import Manifest
 from mcucompiler.resources import runtime_dir
 
 _HERE = Path(__file__).parent
-_SOURCES = ("harness/guard.c", "protocol/frame.c", "protocol/serial.c")
+_SOURCES = ("harness/guard.c", "harness/feed.c", "protocol/frame.c", "protocol/serial.c")
 _TAKE_BYTES = 1 << 20
 
 

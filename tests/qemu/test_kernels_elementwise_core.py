@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sums and products of two tensors in scheduled assembly: every pair of bytes, every number of elements."""
+"""Elementwise functions in scheduled assembly: every pair of bytes, every number of elements."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from mcucompiler.lower.types import LoweringOptions
-from mcucompiler.ops import Add, Mul, Sub
+from mcucompiler.ops import Add, Lookup, Mul, Sub
 from mcucompiler.ops.base import Clamp
 from tests.support.kernel_qemu import measure_cases
 from tests.support.kernels import Case, check_cases, lowered, reference_of
-from tests.support.random_cases import quant, tensor, values
+from tests.support.random_cases import constant, quant, tensor, values
 
 pytestmark = pytest.mark.qemu
 
@@ -70,3 +70,26 @@ def test_every_remainder(optimize: str) -> None:
     check_cases(cases, sanitize=True)
     for case, measured in zip(cases, measure_cases(cases), strict=True):
         np.testing.assert_array_equal(measured.outputs[0], reference_of(case)[0], err_msg=f"{case.op} {case.inputs}")
+
+
+def test_tables_of_every_length() -> None:
+    """In one piece, in place, and with pixels apart."""
+    rng = np.random.default_rng(12)
+    cases = []
+    for extent in range(8, 21):
+        for shape, stride in (((extent,), None), ((3, extent), extent + 3)):
+            x = tensor("x", shape, ("int8", "uint8")[extent % 2], quant(0.1, 3))
+            y = tensor("y", shape, "int8", quant(0.2, -4))
+            case = Case(
+                op=Lookup(),
+                inputs=(x, constant(rng, tensor("table", (256,), "int8"))),
+                outputs=(y,),
+                values=(values(rng, x), None),
+                in_strides={} if stride is None else {0: stride},
+                in_place=stride is None and extent % 3 == 0,
+            )
+            assert lowered(case)[1].kernel.template == "lookup_words"
+            cases.append(case)
+    check_cases(cases, sanitize=True)
+    for case, measured in zip(cases, measure_cases(cases), strict=True):
+        np.testing.assert_array_equal(measured.outputs[0], reference_of(case)[0], err_msg=str(case.inputs))

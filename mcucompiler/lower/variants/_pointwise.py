@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The product of a matrix of activations with constant weights: pointwise convolutions and fully connected layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mcucompiler.lower.types import (
+    InputArg,
+    Kernel,
+    KernelCall,
+    OutputArg,
+    Overlap,
+    Param,
+    ScalarArg,
+    ScratchArg,
+    kernel,
+)
+from mcucompiler.lower.variants._products import (
+    Blocking,
+    PackedLayer,
+    choose_blocking,
+    narrow_layer,
+    pack_layer,
+    stream_comment,
+)
+from mcucompiler.lower.variants._weighted import WeightedLayer, exactness
+
+INCLUDES = ("mc_math.h", "mc_requantize.h", "mc_simd.h")
+OFMAP = Param(ctype="int8_t *", name="ofmap")
+ACTIVATIONS = (Param(ctype="const int8_t *", name="ifmap"), OFMAP)
+COLUMNS = Param(ctype="uint32_t *", name="columns")
+WEIGHTS = Param(ctype="const uint32_t *", name="weights")
+_CYCLES_PER_INSTRUCTION = 0.9  # of what the C compiler orders
+_OWN_STACK_BYTES = 104  # of a kernel besides its function of products
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointwiseShape:
+    """The matrix of activations.
+
+    Attributes:
+        rows: pixels.
+        in_stride: elements from a row to the next.
+        out_stride: the same in the output.
+    """
+
+    rows: int
+    in_stride: int
+    out_stride: int
+
+
+def tail_params(packed: PackedLayer) -> tuple[Param, ...]:
+    """The parameters that requantization needs."""
+    names = (("addend", packed.tail.integer), ("out_zero", packed.tail.floating))
+    return tuple(Param(ctype="int32_t", name=name) for name, used in names if used)
+
+
+def tail_arguments(layer: WeightedLayer, packed: PackedLayer) -> tuple[ScalarArg, ...]:
+    """Their values."""
+    values = ((layer.form.addend, packed.tail.integer), (layer.form.zero_point, packed.tail.floating))
+    return tuple(ScalarArg(ctype="int32_t", value=value) for value, used in values if used)
+
+
+def pointwise_call(
+    layer: WeightedLayer,
+    shape: PointwiseShape,
+    *,
+    label: str,
+    about: str,
+    variant: str,
+    small: bool = False,
+    overlaps: tuple[Overlap, ...] = (),
+) -> KernelCall:
+    """The product of a matrix with the layer's weights.
+
+    Args:
+        layer: weights in the memory order of a row.
+        shape: of the matrix.
+        label: of the kernel.
+        about: what it computes, a sentence with a place for the number of pixels.
+        variant: name of the variant, which is the template's.
+        small: whether to favor little code that many layers share.
+        overlaps: which permissions the geometry gives.
+    """
+    outputs, inputs = layer.weights.shape
+    blocking = choose_blocking(
+        shape.rows,
+        inputs,
+        narrow_layer(layer),
+        contiguous=True,
+        outputs=outputs,
+        out_stride=shape.out_stride,
+        small=small,
+    )
+    direct = blocking.direct
+    words = _leading_words(shape, inputs, blocking)
+    packing = f"{', '.join(words)}; {stream_comment(blocking)}"
+    packed = pack_layer(layer, blocking, 1, packing, shape=tuple(words.values()))
+    effort = blocking.effort(packed.counts[0], packed.tail)
+    around = 40 + (0 if direct else shape.rows * (inputs * 11 // 8 + 8))
+    return KernelCall(
+        kernel=_kernel(blocking, packed, tuple(words), variant, label, about, packing, inputs % 4),
+        arguments=(
+            InputArg(index=0),
+            OutputArg(index=0),
+            *(() if direct else (ScratchArg(),)),
+            packed.stream,
+            *tail_arguments(layer, packed),
+        ),
+        variant=variant,
+        # Without columns the input is read again for every block of channels.
+        overlaps=() if direct else overlaps,
+        scratch_bytes=blocking.column_words * 4,
+        stack_bytes=_OWN_STACK_BYTES + blocking.stack_bytes(packed.tail),
+        instructions=around + effort.instructions,
+        cycles=round(around * _CYCLES_PER_INSTRUCTION + effort.cycles),
+        passes=blocking.passes,
+        exactness=exactness(packed.proved, outputs),
+        reason=blocking.reason(packed.tail),
+    )
+
+
+def _leading_words(shape: PointwiseShape, inputs: int, blocking: Blocking) -> dict[str, int]:
+    """What the stream begins with, so that layers of many shapes share the code: name and value of each word."""
+    words = {"inputs": inputs}
+    if shape.rows > 1:
+        words |= {"groups": shape.rows // blocking.whole, "in_stride": shape.in_stride}
+    if blocking.stride is None:
+        words |= {"out_stride": shape.out_stride}
+    return words
+
+
+def _kernel(
+    blocking: Blocking,
+    packed: PackedLayer,
+    words: tuple[str, ...],
+    variant: str,
+    label: str,
+    about: str,
+    packing: str,
+    inputs_left: int,
+) -> Kernel:
+    direct = blocking.direct
+    return kernel(
+        variant,
+        f"{label}_{blocking.label}",
+        (*ACTIVATIONS, *(() if direct else (COLUMNS,)), WEIGHTS, *tail_params(packed)),
+        includes=INCLUDES,
+        about=about.format(f"{blocking.whole} pixel{'s' * (blocking.whole > 1)}"),
+        packing=packing,
+        shape=words,
+        blocks=blocking.blocks(packed.tail),
+        tail=packed.tail,
+        direct=direct,
+        inputs_left=inputs_left,
+    )

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random image networks with the shapes that streams must get right: residuals, shortcuts, branches, gates."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+
+from tests.support.networks import MICROSOFT, Network, Value
+
+_MOST_CHANNELS = 20
+_MOST_ROWS = 17
+
+
+def average_pool(n: Network, x: Value, kernel: tuple[int, int], strides: tuple[int, int]) -> Value:
+    """QLinearAveragePool without padding."""
+    spatial = [(x.shape[2 + i] - kernel[i]) // strides[i] + 1 for i in range(2)]
+    y = n.activation("pool", (*x.shape[:2], *spatial))
+    operands = [x.name, *n.pair(x.scale, x.zero_point), *n.pair(y.scale, y.zero_point)]
+    n.add("QLinearAveragePool", operands, y.name, MICROSOFT, kernel_shape=list(kernel), strides=list(strides))
+    return y
+
+
+def max_pool(n: Network, x: Value, kernel: tuple[int, int], strides: tuple[int, int], pads: tuple[int, ...]) -> Value:
+    """MaxPool; ``pads`` as in ONNX."""
+    spatial = [(x.shape[2 + i] + pads[i] + pads[2 + i] - kernel[i]) // strides[i] + 1 for i in range(2)]
+    attributes = {"kernel_shape": list(kernel), "strides": list(strides), "pads": list(pads)}
+    return n.direct("MaxPool", x, (*x.shape[:2], *spatial), **attributes)
+
+
+class _Grower:
+    """Adds random layers to a network."""
+
+    def __init__(self, draw: st.DrawFn, network: Network) -> None:
+        self.draw, self.network = draw, network
+        self.values: list[Value] = []
+
+    def number(self, least: int, most: int) -> int:
+        return self.draw(st.integers(least, most))
+
+    def input(self) -> None:
+        shape = (1, self.number(1, 5), self.number(4, _MOST_ROWS), self.number(2, 9))
+        self.values.append(self.network.input(shape))
+
+    def recent(self) -> Value:
+        """One of the newest images."""
+        images = [value for value in self.values if value.shape[2] > 1] or self.values
+        return self.draw(st.sampled_from(images[-3:]))
+
+    def channels(self) -> int:
+        return self.draw(st.sampled_from((1, 3, 4, 5, 8, 12, 17, _MOST_CHANNELS)))
+
+    def window(self, x: Value) -> dict[str, list[int]]:
+        """Strides, dilations and asymmetric pads of a convolution whose kernel is returned with them."""
+        kernel = [self.number(1, 3), self.number(1, 3)]
+        dilations = [self.draw(st.sampled_from((1, 1, 2))) if size > 1 else 1 for size in kernel]
+        reach = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
+        pads = [self.number(0, reach[i % 2]) for i in range(4)]
+        for i in range(2):
+            if x.shape[2 + i] + pads[i] + pads[2 + i] <= reach[i]:
+                kernel[i], dilations[i], pads[i], pads[2 + i] = 1, 1, 0, 0
+        strides = [self.draw(st.sampled_from((1, 1, 1, 2, 3))) for _ in range(2)]
+        return {"kernel": kernel, "strides": strides, "dilations": dilations, "pads": pads}
+
+    def conv(self, x: Value, channels: int, groups: int = 1) -> Value:
+        window = self.window(x)
+        kernel = window.pop("kernel")
+        relu = self.draw(st.booleans())
+        return self.network.conv(x, channels, tuple(kernel), groups=groups, relu=relu, **window)
+
+    def plain(self) -> None:
+        self.values.append(self.conv(self.recent(), self.channels()))
+
+    def pointwise(self) -> None:
+        self.values.append(self.network.conv(self.recent(), self.channels(), (1, 1)))
+
+    def depthwise(self) -> None:
+        x = self.recent()
+        self.values.append(self.conv(x, x.shape[1], groups=x.shape[1]))
+
+    def pool(self) -> None:
+        x = self.recent()
+        kernel = min(self.number(2, 3), x.shape[2]), min(self.number(1, 3), x.shape[3])
+        strides = self.number(1, 2), self.number(1, 2)
+        if self.network.qdq or self.draw(st.booleans()):
+            pads = tuple(self.number(0, kernel[i % 2] - 1) for i in range(4))
+            self.values.append(max_pool(self.network, x, kernel, strides, pads))
+        else:
+            self.values.append(average_pool(self.network, x, kernel, strides))
+
+    def bottleneck(self) -> None:
+        """1x1, depthwise, 1x1; with the input added where the shapes allow it."""
+        n, x = self.network, self.recent()
+        wide = self.draw(st.sampled_from((8, 12, _MOST_CHANNELS)))
+        y = n.conv(x, wide, (1, 1), relu=True)
+        if self.draw(st.booleans()):
+            y = n.conv(y, wide, (3, 3), groups=wide, pads=[1, 1, 1, 1], relu=True)
+        else:
+            y = self.conv(y, wide, groups=wide)
+        y = n.conv(y, x.shape[1] if y.shape[2:] == x.shape[2:] else self.channels(), (1, 1))
+        self.values.append(n.binary("Add", y, x) if y.shape == x.shape else y)
+
+    def shortcut(self) -> None:
+        """Two ways of different length to the same resolution, as in ResNet."""
+        n, x, channels = self.network, self.recent(), self.channels()
+        strides = [self.number(1, 2), self.number(1, 2)]
+        y = n.conv(x, channels, (3, 3), strides=strides, pads=[1, 1, 1, 1], relu=True)
+        y = n.conv(y, channels, (3, 3), pads=[1, 1, 1, 1])
+        op = self.draw(st.sampled_from(("Add", "Mul")))
+        self.values.append(n.binary(op, y, n.conv(x, channels, (1, 1), strides=strides)))
+
+    def branches(self) -> None:
+        """Parallel convolutions and their concatenation."""
+        n, x = self.network, self.recent()
+        parts = [n.conv(x, self.channels(), (1, 1)), n.conv(x, self.channels(), (3, 3), pads=[1, 1, 1, 1])]
+        self.values.append(n.concat(parts + [x] * self.number(0, 1), 1))
+
+    def merge(self) -> None:
+        """Two images of one shape, however old."""
+        x = self.recent()
+        alike = [value for value in self.values if value.shape == x.shape]
+        self.values.append(self.network.binary("Add", x, self.draw(st.sampled_from(alike))))
+
+    def gate(self) -> None:
+        """Squeeze and excite."""
+        n, x = self.network, self.recent()
+        y = n.conv(n.global_average(x), 4, (1, 1), relu=True)
+        self.values.append(n.binary("Mul", x, n.sigmoid(n.conv(y, x.shape[1], (1, 1)))))
+
+
+_LAYERS = ("plain", "plain", "depthwise", "pointwise", "pool", "bottleneck", "bottleneck", "shortcut", "branches", "merge", "gate")  # fmt: skip
+
+
+@st.composite
+def image_networks(draw: st.DrawFn, *, most_layers: int = 6) -> bytes:
+    """A model: one or two inputs, some layers, every value that nobody reads is an output, perhaps others too."""
+    dtype = draw(st.sampled_from((np.int8, np.int8, np.uint8)))
+    network = Network(seed=draw(st.integers(0, 1000)), dtype=dtype, qdq=draw(st.integers(0, 3)) == 0)
+    grower = _Grower(draw, network)
+    for _ in range(draw(st.sampled_from((1, 1, 1, 2)))):
+        grower.input()
+    for kind in draw(st.lists(st.sampled_from(_LAYERS), min_size=2, max_size=most_layers)):
+        getattr(grower, kind)()
+    read = {name for node in network.nodes for name in node.input}
+    inputs = {info.name for info in network.inputs} | {value.name for value in grower.values if "input" in value.name}
+    made = [value for value in grower.values if value.name not in inputs]
+    outputs = [value for value in made if value.name not in read]
+    outputs += [value for value in made if value not in outputs and draw(st.integers(0, 9)) == 0]
+    return network.build(outputs)

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs in which chosen groups of layers are streams, and what runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+
+from mcucompiler.api import CompiledModel, CompileOptions
+from mcucompiler.boards import load_board
+from mcucompiler.emit import emit
+from mcucompiler.ir.graph import Graph
+from mcucompiler.lower import lower_graph
+from mcucompiler.lower.types import Cpu, Lowered, LoweredStep, LoweringOptions
+from mcucompiler.manifest import Manifest, read_manifest
+from mcucompiler.memory.verify import verify_memory
+from mcucompiler.pipeline import Planned, import_and_rewrite
+from mcucompiler.run import make_runner, seeded_samples
+from mcucompiler.schedule import make_schedule
+from mcucompiler.schedule.verify import verify_schedule
+from mcucompiler.stream.compose import Composer, GroupChoice, with_streams
+from mcucompiler.stream.plans import Plan, in_order, plan_lowered
+from mcucompiler.stream.types import StreamCall
+from tests.support.programs import assert_equal, run_program, run_reference
+
+ROWS = (1, 2, 4)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network that is ready for streams."""
+
+    imported: Graph
+    graph: Graph
+    composer: Composer
+
+    def plan(self, *choices: GroupChoice) -> Plan:
+        """The plan with these groups as streams; each must be possible."""
+        streams = {}
+        for choice in choices:
+            stream = self.composer.stream(choice)
+            assert stream is not None, choice
+            streams[choice] = stream
+        return plan_lowered(with_streams(self.composer, streams))
+
+    @property
+    def steps(self) -> int:
+        return len(self.composer.lowered.steps)
+
+    def possible(self, **choice: Any) -> bool:
+        return self.composer.stream(GroupChoice(**choice)) is not None
+
+    def runs(self) -> list[tuple[int, int]]:
+        """First step and end of each longest row of layers that can be bands; two layers at least."""
+        maker, found, first = self.composer.maker, [], 0
+        for index in range(self.steps + 1):
+            if index == self.steps or not maker.height(index) or not maker.bands(index, 1):
+                if index - first > 1:
+                    found.append((first, index))
+                first = index + 1
+        return found
+
+    def longest(self, *, rows: int = 1, expand: bool = False) -> list[GroupChoice]:
+        """The longest stream that can be had from each row of layers, one after the other."""
+        choices = []
+        for first, end in self.runs():
+            while end - first > 1:
+                stop = next((s for s in range(end, first + 1, -1) if self.possible(first=first, stop=s)), None)
+                if stop is None:
+                    first += 1
+                    continue
+                choices.append(self._choice(first, stop, rows, expand))
+                first = stop
+        return choices
+
+    def _choice(self, first: int, stop: int, rows: int, expand: bool) -> GroupChoice:
+        taken: frozenset[int] = frozenset()
+        for index in range(first, stop - 1) if expand else ():
+            wanted = taken | {index}
+            if self.composer.maker.expandable(index) and self.possible(first=first, stop=stop, rows=rows, expansions=wanted):
+                taken = wanted
+        return GroupChoice(first=first, stop=stop, rows=rows, expansions=taken)
+
+
+def subject(model: bytes | Path, *, share_concats: bool = True, cpu: Cpu | None = None) -> Subject:
+    """A network, its layers in the order of its layer-by-layer plan."""
+    imported, graph = import_and_rewrite(model)
+    options = LoweringOptions(cpu=cpu or Cpu())
+    lowered = lower_graph(graph, options, share_concats=share_concats)
+    return Subject(imported, graph, Composer(in_order(make_schedule(lowered))))
+
+
+@st.composite
+def plans(draw: st.DrawFn, subject: Subject, *, feed: bool = False) -> Plan:
+    """A plan with random groups as streams; with ``feed``, the rows of the only input are pushed where they can be."""
+    streams: dict[GroupChoice, LoweredStep] = {}
+    first = 0
+    fed = subject.graph.inputs[0] if feed and len(subject.graph.inputs) == 1 else None
+    while first < subject.steps:
+        choice = draw(_choices(subject, first, fed if first == 0 else None))
+        stream = subject.composer.stream(choice) if choice is not None else None
+        if choice is None or stream is None:
+            first += 1
+        else:
+            streams[choice] = stream
+            first = choice.stop
+    return plan_lowered(with_streams(subject.composer, streams))
+
+
+@st.composite
+def _choices(draw: st.DrawFn, subject: Subject, first: int, fed: str | None) -> GroupChoice | None:
+    """A group that begins at ``first`` and could be a stream."""
+    maker, steps = subject.composer.maker, subject.composer.lowered.steps
+    reach = first
+    while reach < subject.steps and maker.height(reach) and maker.bands(reach, 1):
+        reach += 1
+    readers = {index for index, step in enumerate(steps) if fed in step.reads.values()} if fed else set()
+    least = max(first + 2, max(readers, default=0) + 1)
+    if reach < least or (fed is None and draw(st.integers(0, 5)) == 0):
+        return None
+    stop = draw(st.integers(least, reach))
+    choice = GroupChoice(first=first, stop=stop, rows=draw(st.sampled_from(ROWS)), lean=draw(st.booleans()), fed=fed)
+    for index in range(first, stop - 1):
+        if maker.expandable(index) and draw(st.booleans()):
+            wider = replace(choice, expansions=choice.expansions | {index})
+            if subject.composer.stream(wider) is not None:
+                choice = wider
+    return choice
+
+
+def program(subject: Subject, plan: Plan, folder: Path) -> tuple[CompiledModel, Manifest]:
+    """The C of a plan, written to ``folder``."""
+    options, board = CompileOptions(name="net"), load_board("mps2-an500")
+    planned = Planned(
+        imported=subject.imported,
+        graph=subject.graph,
+        lowered=plan.lowered,
+        schedule=plan.schedule,
+        plan=plan.memory,
+    )
+    tree = emit(
+        plan.schedule,
+        plan.memory,
+        name="net",
+        version="0",
+        command="test",
+        board=board.name,
+        cpu=plan.lowered.options.cpu,
+    )
+    result = CompiledModel(options=options, board=board, planned=planned, tree=tree)
+    result.write(folder)
+    return result, read_manifest(folder)
+
+
+def check_program(
+    subject: Subject, plan: Plan, folder: Path, *, on: str = "host", sanitize: bool = False, count: int = 2
+) -> None:
+    """The C of a plan computes what the reference does."""
+    result, manifest = program(subject, plan, folder)
+    samples = seeded_samples(manifest, count)
+    got = run_program(make_runner(manifest, on, sanitize=sanitize), manifest, samples)
+    assert_equal(got, run_reference(result, manifest, samples))
+
+
+def streams(plan: Plan) -> Iterator[tuple[int, StreamCall]]:
+    """Index into the steps and call of each stream."""
+    for index, step in enumerate(plan.lowered.steps):
+        if isinstance(step.call, StreamCall):
+            yield index, step.call
+
+
+def with_call(plan: Plan, index: int, change: Callable[[StreamCall], StreamCall]) -> Plan:
+    """A plan with one stream changed, and everything else as it was."""
+    steps = list(plan.lowered.steps)
+    call = steps[index].call
+    assert isinstance(call, StreamCall)
+    steps[index] = replace(steps[index], call=change(call))
+    lowered: Lowered = replace(plan.lowered, steps=tuple(steps))
+    return replace(plan, lowered=lowered, schedule=replace(plan.schedule, lowered=lowered))
+
+
+def verify(plan: Plan) -> None:
+    """Both verifiers.
+
+    Raises:
+        VerificationError: from either.
+    """
+    verify_schedule(plan.schedule)
+    verify_memory(plan.schedule, plan.memory)
+
+
+def changed(call: StreamCall, tensor: str, **changes: Any) -> StreamCall:
+    """A stream with other rows of a tensor."""
+    rows: Mapping[str, Any] = changes
+    return replace(call, rows=tuple(replace(r, **rows) if r.tensor == tensor else r for r in call.rows))
