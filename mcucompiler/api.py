@@ -16,7 +16,7 @@ from mcucompiler import __version__
 from mcucompiler.boards import Board, load_board, with_external
 from mcucompiler.emit import SourceTree, emit
 from mcucompiler.emit.environment import c_identifier
-from mcucompiler.emit.rows import check_row_graph
+from mcucompiler.emit.rows import PUSH_STACK_BYTES, STATE_BYTES, check_row_graph
 from mcucompiler.errors import DoesNotFitError, ToolError, UsageError
 from mcucompiler.flash_fit import check_flash, fit_flash
 from mcucompiler.ir.graph import Graph
@@ -196,7 +196,10 @@ def compile_model(
     if by_rows:
         check_row_graph(graph)
     lowering = LoweringOptions(cpu=cpu, exact=options.exact, optimize=options.optimize)
-    goal = Goal(ram_bytes=_ram_bytes(board, options), optimize=options.optimize)
+    ram = _ram_bytes(board, options)
+    if ram is not None and by_rows:
+        ram = max(ram - STATE_BYTES - PUSH_STACK_BYTES, 0)
+    goal = Goal(ram_bytes=ram, optimize=options.optimize, rows=by_rows)
 
     def compiled(lowering: LoweringOptions) -> tuple[Planned, SourceTree]:
         planned = plan_graph(imported, graph, lowering, goal, hooks=hooks)
@@ -282,5 +285,5 @@ def _check_ram(planned: Planned, tree: SourceTree, board: Board, options: Compil
             ram,
             peak=describe_peak(planned.schedule, planned.plan),
             alternative="this is the least that any plan reaches; take a smaller input (--shape), a narrower network, "
-            "or a board with more RAM",
+            f"or a board with more RAM{board.external_hint('arena') if ram == board.ram_bytes else ''}",
         )

@@ -160,6 +160,13 @@ class Board:
         """The regions that may hold something, in the board's order."""
         return tuple(region for region in self.regions if content in region.holds)
 
+    def external_hint(self, content: str) -> str:
+        """Words that propose the external memory for "arena" or "weights"; "" where there is none, or it is in use."""
+        part = self.sdram if content == "arena" else self.qspi
+        name = "sdram" if content == "arena" else "qspi"
+        is_used = any(region.name == name for region in self.regions)
+        return "" if part is None or is_used else f", or allow the board's external memory with --{content} external"
+
     def _reserved(self, region: Region) -> int:
         first_stack, first_data = self.holding("stack")[0], self.holding("data")[0]
         return (self.stack_bytes if region is first_stack else 0) + (RUNTIME_DATA_BYTES if region is first_data else 0)

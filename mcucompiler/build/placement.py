@@ -78,9 +78,12 @@ def _region_for(manifest: Manifest, board: Board, content: str, needed: int, pla
         needed,
         available,
         peak=f"the {content} of {manifest.name!r} on board {board.name!r}",
-        alternative=f"compile with --ram-limit {available}, or choose a larger board"
-        if content == "arena"
-        else "choose a board with more memory for weights",
+        alternative=(
+            f"compile with --ram-limit {available}, or choose a larger board"
+            if content == "arena"
+            else "choose a board with more memory for weights"
+        )
+        + board.external_hint(content),
     )
 
 

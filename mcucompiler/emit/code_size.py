@@ -15,7 +15,6 @@ from functools import cache
 from mcucompiler.emit.kernels import render
 from mcucompiler.lower.types import Kernel
 
-ERROR = "within 10 % of what GCC 12 makes"
 _INSTRUCTION_BYTES, _STATEMENT_BYTES, _FUNCTION_BYTES = 3.35, 5.9, 33.0
 _PORTABLE = re.compile(r"(#if MC_SCHEDULED\b.*?)#else.*?(?=#endif)", re.DOTALL)
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)

@@ -12,7 +12,7 @@ from mcucompiler.emit.arena import ArenaRow, Symbols
 from mcucompiler.emit.calls import describe, layer_call
 from mcucompiler.emit.constants import ConstantPool, PrintedArray, constant_bytes
 from mcucompiler.emit.kernels import Function, function_names, render
-from mcucompiler.emit.rows import PUSH_STACK_BYTES, STATE_BYTES, USER, RowInput, resident_rows
+from mcucompiler.emit.rows import PUSH_STACK_BYTES, STATE_BYTES, USER, RowInput, resident_rows, row_input
 from mcucompiler.emit.streams import PrintedStream, border_arrays, print_stream
 from mcucompiler.ir.graph import Graph, Node, Tensor
 from mcucompiler.lower.layout import row_major
@@ -197,7 +197,7 @@ def build_program(
     graph = lowered.graph
     order = [lowered.steps[index] for index in schedule.order]
     served = _served(graph, order)
-    rows = resident_rows(schedule, plan, pixels) if by_rows else None
+    rows = _row_input(schedule, plan, pixels) if by_rows else None
     if rows is not None and rows.kernel is not None:
         served[rows.kernel] = [USER]
     names = function_names(served, name)
@@ -226,7 +226,7 @@ def build_program(
         inputs=_boundary(lowered, graph.inputs, symbols),
         outputs=_boundary(lowered, graph.outputs, symbols),
         rows=rows,
-        take_row="" if rows is None else _take_row(rows, names, pool, symbols.place(lowered.stored[graph.inputs[0]])),
+        take_row="" if rows is None else rows.call(names, pool, _row_place(rows, lowered, steps[0], symbols)),
         buffers=symbols.rows,
         steps=steps,
         functions=functions,
@@ -235,9 +235,31 @@ def build_program(
     )
 
 
-def _take_row(rows: RowInput, names: Mapping[Kernel, str], pool: ConstantPool, address: str) -> str:
-    """The statement that takes row ``index`` to its place in the resident input."""
-    return rows.call(names, pool, f"{address} + index * {rows.tensor_bytes}u")
+def _row_input(schedule: Schedule, plan: MemoryPlan, pixels: Pixels | None) -> RowInput:
+    """How rows arrive: in the ring of the first stream, or where the whole input is kept."""
+    lowered = schedule.lowered
+    if lowered.fed is None:
+        return resident_rows(schedule, plan, pixels)
+    first, *others = (lowered.steps[index].call for index in schedule.order)
+    if not isinstance(first, StreamCall):
+        raise TypeError("the rows of the input go into no stream")
+    rest = first.last_cycles + sum(call.cycles for call in others)
+    return row_input(
+        lowered.graph,
+        lowered.stored[lowered.fed],
+        arena_bytes=plan.arena_bytes,
+        worst_cycles=max(first.most_cycles, rest),
+        pixels=pixels,
+    )
+
+
+def _row_place(rows: RowInput, lowered: Lowered, first: ProgramStep, symbols: Symbols) -> str:
+    """C expression of the offset in the arena of row ``index``."""
+    call = first.step.call
+    if lowered.fed is None or not isinstance(call, StreamCall):
+        return f"{symbols.place(lowered.stored[lowered.graph.inputs[0]])} + index * {rows.tensor_bytes}u"
+    ring = call.rows_of(lowered.fed)
+    return f"{symbols.scratch(first.index)} + {ring.offset} + index % {ring.slots}u * {ring.row_bytes}u"
 
 
 def _served(graph: Graph, steps: Sequence[LoweredStep]) -> dict[Kernel, list[str]]:
@@ -282,7 +304,7 @@ class _StepPrinter:
                 step.call, position, function, self.names, self.lowered, self.symbols, self.pool, self.borders
             )
             title = f"{len(step.nodes)} layers row by row, from {describe(graph, step.nodes[0])}"
-            call = f"{function}(base);"
+            call = "" if step.call.fed is not None else f"{function}(base);"
         else:
             kernel = kernel_call_of(step.call)
             function, title, stream = self.names[kernel.kernel], describe(graph, step.node), None
@@ -306,7 +328,7 @@ def _boundary(lowered: Lowered, tensors: Sequence[str], symbols: Symbols) -> tup
             name=onnx_names.get(tensor, tensor),
             float_in_onnx=tensor in onnx_names,
             stored=lowered.stored[tensor],
-            address=symbols.place(lowered.stored[tensor]),
+            address="" if tensor == lowered.fed else symbols.place(lowered.stored[tensor]),
         )
         for index, tensor in enumerate(tensors)
     )

@@ -10,7 +10,9 @@ from rich.console import RenderableType
 
 from mcucompiler.boards import list_boards
 from mcucompiler.build.firmware import read_build
+from mcucompiler.cost import CODE_ERROR
 from mcucompiler.manifest import BoundaryTensor, Manifest
+from mcucompiler.report.estimate import estimate, estimate_facts, estimate_json, estimate_note, stall_of
 from mcucompiler.report.text import facts, kib, shortened, table
 
 _ESTIMATE_NOTE = "Cycles are estimates of the compiler's cost model, not measurements."
@@ -21,14 +23,14 @@ def network_report(manifest: Manifest) -> Iterator[RenderableType]:
     yield facts(summary(manifest))
     yield boundary_table(manifest)
     yield steps_table(manifest)
-    yield _ESTIMATE_NOTE
+    yield estimate_note()
     for board, figures in builds(manifest).items():
         yield facts(build_facts(board, figures))
 
 
 def network_json(manifest: Manifest) -> dict[str, Any]:
-    """The manifest, with what was built of it under "builds"."""
-    return {**manifest.raw, "builds": builds(manifest)}
+    """The manifest, with what was built of it under "builds" and its time on the board under "estimate"."""
+    return {**manifest.raw, "builds": builds(manifest), "estimate": estimate_json(manifest)}
 
 
 def summary(manifest: Manifest) -> list[tuple[str, str]]:
@@ -50,8 +52,9 @@ def summary(manifest: Manifest) -> list[tuple[str, str]]:
         ("arena and stack", kib(memory.arena_bytes + memory.stack_bytes)),
         ("weights", kib(memory.weights_bytes)),
         ("other constants", kib(memory.const_bytes)),
+        *_code(manifest),
         ("multiply-accumulates", f"{manifest.macs:,}" + _recomputed(manifest)),
-        ("estimated cycles", f"{manifest.estimated_cycles:,}"),
+        *estimate_facts(manifest),
         ("integer requantization", f"proved exact for {proved}{share}; float32 for {manifest.channels_float:,}"),
         ("computed in float32", shortened(", ".join(manifest.float_nodes), 200) or "no node"),
     ]
@@ -70,6 +73,7 @@ def boundary_table(manifest: Manifest) -> RenderableType:
 def steps_table(manifest: Manifest) -> RenderableType:
     """The steps with the figures that are known before building."""
     total = max(manifest.estimated_cycles, 1)
+    found = estimate(manifest)
     rows = [
         (
             str(step.index),
@@ -79,11 +83,15 @@ def steps_table(manifest: Manifest) -> RenderableType:
             f"{step.macs:,}",
             f"{step.estimated_cycles:,}",
             f"{100 * step.estimated_cycles / total:.1f} %",
+            f"{step.estimated_cycles / step.macs:.2f}" if step.macs else "",
+            *((stall_of(found, step),) if found.stalls is not None else ()),
             f"{step.arena_bytes:,}",
         )
         for step in manifest.steps
     ]
-    columns = (">step", "operator", "ONNX nodes", "kernel", ">MACs", ">est. cycles", ">share", ">arena bytes")
+    waiting = (">for flash",) if found.stalls is not None else ()
+    first = (">step", "operator", "ONNX nodes", "kernel", ">MACs", ">est. cycles", ">share", ">per MAC")
+    columns = (*first, *waiting, ">arena bytes")
     return table("Steps", columns, rows)
 
 
@@ -146,6 +154,11 @@ def _rows(manifest: Manifest) -> list[tuple[str, str]]:
     share = 100 * rows.worst_cycles / max(manifest.estimated_cycles, 1)
     what = f"{rows.count} rows of {rows.bytes:,} bytes{pixels}"
     return [("input", f"{what}; one push does up to {share:.0f} % of the work")]
+
+
+def _code(manifest: Manifest) -> list[tuple[str, str]]:
+    code = manifest.memory.estimated_code_bytes
+    return [("estimated code", f"{kib(code)}, {CODE_ERROR}")] if code else []
 
 
 def _recomputed(manifest: Manifest) -> str:

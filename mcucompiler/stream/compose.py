@@ -155,6 +155,8 @@ class Composer:
         state = end if fed is not None else None
         if fed is not None:
             end += 4 * (len(bands) + 1)
+        pushes = list(simulation.pushes())
+        push_cycles = [sum(bands[index].call.cycles + CONTROL_CYCLES for index in push) for push in pushes]
         return StreamCall(
             variant="rows",
             overlaps=tuple(_overlaps(bands, simulation, guests, bytes_of, outside, outputs)),
@@ -173,7 +175,9 @@ class Composer:
             fed=fed,
             kernel_scratch=kernel_scratch,
             state=state,
-            most_runs=simulation.most_runs,
+            most_runs=max(map(len, pushes)),
+            most_cycles=max(push_cycles),
+            last_cycles=push_cycles[-1],
         )
 
 
@@ -247,7 +251,7 @@ def with_streams(composer: Composer, streams: Mapping[GroupChoice, LoweredStep])
     return replace(
         lowered,
         steps=tuple(steps),
-        stored={name: stored for name, stored in lowered.stored.items() if stored.place.buffer in used},
+        stored={n: stored for n, stored in lowered.stored.items() if n == fed or stored.place.buffer in used},
         buffers={name: spec for name, spec in lowered.buffers.items() if name in used},
         fed=fed,
     )

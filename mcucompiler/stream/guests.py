@@ -46,25 +46,27 @@ def find_guests(
     """
     found: dict[str, Guest] = {}
     hosts: dict[str, list[Guest]] = {}
-    for guest in _candidates(bands, inside):
+    for guest in _candidates(bands, inside, row_bytes):
         known = hosts.get(guest.host, [])
         taken = guest.tensor in found or guest.host in found or guest.tensor in hosts or guest.host == fed
         if taken or row_bytes[guest.tensor] > row_bytes[guest.host]:
             continue
         slots = simulation.slots[guest.host] if guest.host in inside else heights[guest.host]
-        if _Lodging(bands, simulation, [*known, guest], slots).holds():
+        if _Lodging(bands, simulation, [*known, guest], slots, fed).holds():
             found[guest.tensor] = guest
             hosts[guest.host] = [*known, guest]
     return found
 
 
-def _candidates(bands: Sequence[Band], inside: Sequence[str]) -> Iterator[Guest]:
+def _candidates(bands: Sequence[Band], inside: Sequence[str], row_bytes: Mapping[str, int]) -> Iterator[Guest]:
     made = {band.writes for band in bands}
     for band in bands:
         for number, reading in band.readings:
             if not any(overlap.same and overlap.input == number for overlap in band.call.overlaps):
                 continue
-            alike = _alike(band, reading)
+            # Rows that are made together must lie one behind the other, in slots of the host.
+            packed = band.rows == 1 or row_bytes[band.writes] == row_bytes.get(reading.tensor)
+            alike = _alike(band, reading) and packed
             if reading.tensor in inside and alike:
                 yield Guest(tensor=reading.tensor, host=band.writes, lead=0, stride=1)
             if band.writes in inside and reading.tensor in inside and reading.tensor in made:
@@ -88,10 +90,13 @@ class _Lodging:
         simulation: the run.
         guests: of one host.
         slots: of the host.
+        fed: tensor whose rows are pushed.
     """
 
-    def __init__(self, bands: Sequence[Band], simulation: Simulation, guests: Sequence[Guest], slots: int) -> None:
-        self.bands, self.order, self.slots = bands, simulation.order, slots
+    def __init__(
+        self, bands: Sequence[Band], simulation: Simulation, guests: Sequence[Guest], slots: int, fed: str | None
+    ) -> None:
+        self.bands, self.order, self.slots, self.fed = bands, simulation.order, slots, fed
         host = guests[0].host
         self.places = {host: (0, 1), **{guest.tensor: (guest.lead, guest.stride) for guest in guests}}
         self.readers = {
@@ -105,6 +110,8 @@ class _Lodging:
         """Whether no row is written over one that is still to be read."""
         for index in self.order:
             if index < 0:
+                if self.fed in self.places and not self._free(str(self.fed)):
+                    return False
                 continue
             band = self.bands[index]
             if band.writes in self.places and not self._fits(index, band):
@@ -113,6 +120,13 @@ class _Lodging:
             if band.writes in self.places:
                 self.made[band.writes] += band.rows
         return True
+
+    def _free(self, fed: str) -> bool:
+        """Takes a pushed row; whether nothing that is still to be read lies in its slot."""
+        slot = self._slot(fed, self.made[fed])
+        taken = {self._slot(name, row) for name, made in self.made.items() for row in range(self._oldest(name), made)}
+        self.made[fed] += 1
+        return slot not in taken
 
     def _fits(self, index: int, band: Band) -> bool:
         """Whether the rows that a band makes next find their slots free, but for what it may work in place on."""

@@ -22,13 +22,20 @@ class Simulation:
         slots: for each tensor between bands, how many rows it needs room for.
         ahead: for each band, and each outside tensor that is read by rows, pairs (rows of the band's
             output written, first row of the outside tensor still needed) at each of its runs.
-        most_runs: most runs between two pushes, where the stream is fed.
     """
 
     order: tuple[int, ...]
     slots: Mapping[str, int]
     ahead: Mapping[tuple[int, str], tuple[tuple[int, int], ...]]
-    most_runs: int
+
+    def pushes(self) -> Iterator[tuple[int, ...]]:
+        """The bands that run after each pushed row; all at once where none is pushed."""
+        start = 0
+        ends = [position for position, index in enumerate(self.order) if index < 0]
+        for end in (*ends, len(self.order)):
+            if end or not ends:
+                yield self.order[start:end]
+            start = end + 1
 
 
 def run_order(bands: Sequence[Band], heights: Mapping[str, int], fed: str | None) -> Iterator[int]:
@@ -100,13 +107,10 @@ def simulate(bands: Sequence[Band], heights: Mapping[str, int], fed: str | None 
         (b, track.name): [] for b in range(len(bands)) for track in outside
     }
     done = [0] * len(bands)
-    most = since = 0
     for index in order:
         if index < 0:
-            most, since = max(most, since), 0
             tracks[str(fed)].write(1, done)
             continue
-        since += 1
         band = bands[index]
         written = tracks[band.writes].write(band.rows, done)
         for track in outside:
@@ -117,7 +121,6 @@ def simulate(bands: Sequence[Band], heights: Mapping[str, int], fed: str | None 
         order=order,
         slots={name: -(-track.slots // track.unit) * track.unit for name, track in tracks.items() if track.slots},
         ahead={key: tuple(pairs) for key, pairs in ahead.items()},
-        most_runs=max(most, since),
     )
 
 

@@ -191,6 +191,8 @@ class StreamCall(Call):
         kernel_scratch: offset of the kernels' scratch in the stream's.
         state: offset of the counters of runs, which are kept between pushes; None on the stack.
         most_runs: most runs of bands between two pushes, or in all.
+        most_cycles: likewise of estimated cycles.
+        last_cycles: estimated cycles after the last push.
         recomputed_macs: multiply-accumulates that are repeated.
     """
 
@@ -200,6 +202,8 @@ class StreamCall(Call):
     kernel_scratch: int = 0
     state: int | None = None
     most_runs: int = 0
+    most_cycles: int = 0
+    last_cycles: int = 0
     recomputed_macs: int = 0
 
     def rows_of(self, tensor: str) -> Rows:

@@ -11,7 +11,19 @@ import pytest
 
 from mcucompiler.lower.types import LoweringOptions
 from mcucompiler.lower.variants.calls import COMPILED_LOOPS
-from mcucompiler.ops import Add, AveragePool, FlipSign, Lookup, MaxPool, Mul, ReduceMean, Resize, Softmax
+from mcucompiler.ops import (
+    Add,
+    AveragePool,
+    Dequantize,
+    FlipSign,
+    Lookup,
+    MaxPool,
+    Mul,
+    Quantize,
+    ReduceMean,
+    Resize,
+    Softmax,
+)
 from mcucompiler.ops.base import Operator
 from tests.support.arithmetic_cases import a_conversion, a_pair
 from tests.support.compiled_loops import innermost_loops
@@ -52,6 +64,9 @@ def test_every_path_gives_the_same_bits(makers: Sequence[object]) -> None:
     compare([case for number, make in enumerate(makers) for case in batch(make, 70 + number, 12)])  # type: ignore[arg-type]
 
 
+STRETCHED = replace(DOUBLED, sizes=(1, 16, 25, 25), scales=(1.0, 1.0, 25 / 16, 25 / 16))
+
+
 def image_case(op: Operator, shape: tuple[int, ...], *, table: bool = False, same: bool = False) -> Case:
     rng = np.random.default_rng(1)
     x = tensor("x", shape, "uint8" if isinstance(op, FlipSign) else "int8", quant(0.031, 3))
@@ -73,6 +88,22 @@ def pair_case(op: Operator) -> Case:
         tensor(n, shape, "int8", quant(s, z)) for n, s, z in (("a", 0.031, 3), ("b", 0.0517, -20), ("y", 0.0611, -5))
     )
     return Case(op=op, inputs=(a, b), outputs=(y,), values=(values(rng, a), values(rng, b)))
+
+
+def a_float_pair(op: Operator) -> Case:
+    rng, shape = np.random.default_rng(3), (1, 96, 10, 10)
+    a, b, y = (tensor(name, shape, "float32", None) for name in "aby")
+    return Case(op=op, inputs=(a, b), outputs=(y,), values=(values(rng, a), values(rng, b)))
+
+
+def a_conversion_of(source: str, target: str) -> Case:
+    """From or to float32."""
+    rng, shape = np.random.default_rng(4), (1, 32, 16, 16)
+    x, y = (
+        tensor(name, shape, dtype, None if dtype == "float32" else quant(0.05, 3))
+        for name, dtype in (("x", source), ("y", target))
+    )
+    return unary_case(rng, Quantize() if source == "float32" else Dequantize(), x, y, strided=False)
 
 
 def test_instructions_per_element() -> None:
@@ -100,9 +131,15 @@ def test_cycles_of_compiled_loops() -> None:
     exact = LoweringOptions(exact="float")
     cases = {
         "average_pool": image_case(AveragePool(kernel=(2, 2), **HALVED), (1, 32, 16, 16)),
+        "average_pool_float": replace(image_case(AveragePool(kernel=(3, 3), **HALVED), (1, 32, 17, 17)), options=exact),
         "binary_float": replace(pair_case(Add()), options=exact),
+        "binary_float32": a_float_pair(Add()),
+        "dequantize": a_conversion_of("int8", "float32"),
+        "flip_sign": image_case(FlipSign(), (1, 32, 16, 16)),
         "max_pool": image_case(MaxPool(kernel=(2, 2), **HALVED), (1, 32, 16, 16), same=True),
+        "quantize": a_conversion_of("float32", "int8"),
         "reduce_mean": image_case(ReduceMean(axes=(2, 3)), (1, 320, 6, 6)),
+        "resize_linear": image_case(STRETCHED, (1, 16, 16, 16), same=True),
         "resize_linear_integer": image_case(DOUBLED, (1, 16, 16, 16), same=True),
         "softmax": image_case(Softmax(axis=1), (1, 100)),
     }

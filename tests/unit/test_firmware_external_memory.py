@@ -189,7 +189,7 @@ def test_external_memory_is_used_only_where_it_is_asked_for(name, tmp_path):
     assert result.figures["placement"]["arena"]["region"] == "dtcm", "inside, as it fits"
     assert [r["used_bytes"] for r in result.figures["regions"] if r["name"] == "sdram"] == [0]
     large = replace(manifest, memory=replace(manifest.memory, arena_bytes=1 << 20))
-    with pytest.raises(DoesNotFitError):
+    with pytest.raises(DoesNotFitError, match="external memory with --arena external"):
         build_program(large, Flavor(board=board, application=APPLICATION))
 
 

@@ -256,7 +256,7 @@ def _call(context: NodeContext, windows: Windows, form: WindowForm | None, name:
         overlaps=window_overlap(windows, source, target),
         stack_bytes=192,
         instructions=instructions,
-        cycles=cycles(instructions, "average_pool"),
+        cycles=cycles(instructions, name),
         exactness=exactness,
         float_arithmetic=qx is None,
     )

@@ -30,6 +30,8 @@ from mcucompiler.lower.variants.geometry import (
 )
 from mcucompiler.lower.variants.lookup import table_call
 
+_FLOAT_LOOPS = {"add_float": "binary_float", "mul_float": "binary_float", "float": "binary_float32"}
+
 
 def quants(context: NodeContext) -> tuple[QuantParams, QuantParams, QuantParams] | None:
     """The quantization of a, b and the result, None unless all have one, per tensor."""
@@ -122,7 +124,7 @@ def binary_call(context: NodeContext, pair: PairForm, name: str, symbol: str) ->
         overlaps=_overlaps(context, loops),
         stack_bytes=112,
         instructions=instructions,
-        cycles=cycles(instructions, "binary_float" if pair.kind in ("add_float", "mul_float") else ""),
+        cycles=cycles(instructions, _FLOAT_LOOPS.get(pair.kind, "")),
         exactness=pair.exactness,
         float_arithmetic=pair.kind == "float",
     )

@@ -17,9 +17,15 @@ CYCLES_PER_INSTRUCTION = 0.85  # compiled C on a dual-issue core: loads and stor
 COMPILED_LOOPS: Mapping[str, float] = MappingProxyType(
     {
         "average_pool": 0.9,
+        "average_pool_float": 1.38,
         "binary_float": 1.36,
+        "binary_float32": 1.08,
+        "dequantize": 1.38,
+        "flip_sign": 0.8,
         "max_pool": 0.9,
+        "quantize": 1.14,
         "reduce_mean": 0.83,
+        "resize_linear": 1.31,
         "resize_linear_integer": 0.57,
         "softmax": 1.28,
     }

@@ -64,7 +64,7 @@ def elementwise_call(
         overlaps=(overlap,) if rows.count == 1 else (),
         stack_bytes=96,
         instructions=instructions,
-        cycles=cycles(instructions),
+        cycles=cycles(instructions, template),
         exactness=exactness or Exactness(),
         float_arithmetic=float_arithmetic,
     )

@@ -45,7 +45,7 @@ class FlipSignWords:
             overlaps=(Overlap(input=0, output=0),) if rows.count == 1 else (),
             stack_bytes=64,
             instructions=instructions,
-            cycles=cycles(instructions),
+            cycles=cycles(instructions, self.name),
         )
 
 

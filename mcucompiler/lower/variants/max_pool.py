@@ -47,7 +47,7 @@ class MaxPoolPixels:
         byte = target.tensor.dtype in ("int8", "uint8")
         taps = windows.rows.kernel * windows.columns.kernel
         per_pixel = (windows.channels * (3 * taps + 1)) // (4 if byte else 1)
-        instructions = windows.pixels * (per_pixel + (24 if windows.padded else 12)) + 30
+        instructions = windows.pixels * (per_pixel + (24 if windows.padded else 6)) + 30
         return KernelCall(
             kernel=kernel(
                 self.name,

@@ -189,7 +189,7 @@ def _linear_call(context: NodeContext, name: str, *, integer: bool) -> KernelCal
         reason="weights are binary fractions" if integer else "float32 weights",
         stack_bytes=160,
         instructions=instructions,
-        cycles=cycles(instructions, name if whole else ""),
+        cycles=cycles(instructions, name if whole or not integer else ""),
         float_arithmetic=target.tensor.dtype == "float32",
     )
 
