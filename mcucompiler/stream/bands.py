@@ -109,18 +109,18 @@ class BandMaker:
 
     def expandable(self, step: int) -> bool:
         """Whether a layer is a 1x1 convolution that may be made anew for each window of the layer that follows."""
-        return self.expanded(step, 1) is not None
+        steps = self.lowered.steps
+        return step + 1 < len(steps) and expandable(self.lowered, steps[step], steps[step + 1])
 
     def expanded(self, step: int, rows: int, *, lean: bool = False) -> Band | None:
         """The band of a 1x1 convolution together with the depthwise one that follows; None where there is none."""
         key = step, rows, lean
         if key not in self._expanded:
-            steps = self.lowered.steps
             band = None
-            if step + 1 < len(steps) and expandable(self.lowered, steps[step], steps[step + 1]):
+            if self.expandable(step):
                 depthwise = self.bands(step + 1, rows, lean=lean) if self.height(step + 1) else ()
                 if depthwise:
-                    band = expanded_band(self.lowered, steps[step], depthwise[0], self._options[lean])
+                    band = expanded_band(self.lowered, self.lowered.steps[step], depthwise[0], self._options[lean])
             self._expanded[key] = band
         return self._expanded[key]
 

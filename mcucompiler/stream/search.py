@@ -195,30 +195,61 @@ class _Search:
         step = next(i for i, step in enumerate(self.composer.lowered.steps) if tensor in step.writes)
         return any(overlap.same for band in self.composer.maker.bands(step, 1) for overlap in band.call.overlaps)
 
-    def streams(self, first: int) -> Iterator[Edge]:
-        """The streams that begin at a cut and may be worth while."""
-        for stop in range(first + 1, self.stops[first] + 1):
-            if not self._possible(first, stop):
-                continue
-            most = max(layer.bytes for layer in self.layers[first:stop])
-            fed = self._begins(first, stop)
-            if fed is None and (most <= self.floor or self._least(first, stop) >= most):
-                continue
-            yield from self._variants(first, stop, fed, _INFINITE if fed else most)
+    def edges(self, progress: Callable[[int, int], None]) -> Iterator[Edge]:
+        """The layers, and the streams that may be worth while, the shorter ones first."""
+        count = len(self.layers)
+        covers = _Covers()
+        for index, layer in enumerate(self.layers):
+            if index not in self.takes:
+                covers.add(layer)
+                yield layer
+        for length in range(1, count + 1):
+            progress(length, count)
+            for first in range(count - length + 1):
+                stop = first + length
+                if stop > self.stops[first] or not self._possible(first, stop):
+                    continue
+                most = max(layer.bytes for layer in self.layers[first:stop])
+                fed = self._begins(first, stop)
+                if fed is None and most <= self.floor:
+                    continue
+                # Shorter edges that need no more than this one must, do the same work in the same time.
+                if covers.bytes(first, stop) <= self._least(first, stop):
+                    continue
+                for edge in self._variants(first, stop, fed, _INFINITE if fed else most):
+                    covers.add(edge)
+                    yield edge
 
     def _variants(self, first: int, stop: int, fed: str | None, most: int) -> Iterator[Edge]:
         """With one or more rows at a time; with the largest expanded tensors kept, or made anew."""
+        most_rows = _WAYS[-1][0]
         for rows, lean in _WAYS:
+            if rows > most_rows or (lean and not self._saves_scratch(first, stop)):
+                continue
             choice = GroupChoice(first=first, stop=stop, rows=rows, lean=lean, fed=fed)
             edge = self._edge(choice)
             if edge is None:
                 continue
             if edge.bytes < most:
                 yield edge
+            elif not lean:
+                most_rows = rows  # more rows at a time need more memory still
             for expansions in self._expansions(edge):
                 leaner = self._edge(replace(choice, expansions=expansions))
                 if leaner is not None and leaner.bytes < min(most, edge.bytes):
                     yield leaner
+
+    def _saves_scratch(self, first: int, stop: int) -> bool:
+        """Whether kernels with little scratch need less than the fast ones."""
+        fast, lean = (
+            max(
+                band.call.scratch_bytes
+                for index in range(first, stop)
+                for band in self.composer.maker.bands(index, 1, lean=lean)
+            )
+            for lean in (False, True)
+        )
+        return lean < fast
 
     def _expansions(self, edge: Edge) -> Iterator[frozenset[int]]:
         """Sets of expanding layers to make anew, those with the largest rings first."""
@@ -244,6 +275,29 @@ class _Search:
         return Edge(choice=choice, step=step, bytes=needed, cycles=step.call.cycles)
 
 
+class _Covers:
+    """The least memory in which the edges known so far lead from one cut to another."""
+
+    def __init__(self) -> None:
+        self._edges: dict[tuple[int, int], int] = {}
+        self._known: dict[tuple[int, int], int] = {}
+
+    def add(self, edge: Edge) -> None:
+        key = edge.choice.first, edge.choice.stop
+        self._edges[key] = min(edge.bytes, self._edges.get(key, _INFINITE))
+        self._known.pop(key, None)
+
+    def bytes(self, first: int, stop: int) -> int:
+        """Least memory from ``first`` to ``stop``, provided that all shorter edges between them are known."""
+        key = first, stop
+        if key not in self._known:
+            least = self._edges.get(key, _INFINITE)
+            for cut in range(first + 1, stop):
+                least = min(least, max(self.bytes(first, cut), self.bytes(cut, stop)))
+            self._known[key] = least
+        return self._known[key]
+
+
 def _in_place(band: Band, number: int) -> bool:
     """Whether a band may write over rows of an input."""
     return any(overlap.same and overlap.input == number for overlap in band.call.overlaps)
@@ -257,14 +311,9 @@ def find_edges(composer: Composer, fed: str | None, progress: Callable[[int, int
         fed: tensor whose rows the caller pushes; the first edge must then be a stream that takes them.
         progress: called with the cut and the number of cuts.
     """
-    search = _Search(composer, fed)
     graph: nx.MultiDiGraph[int] = nx.MultiDiGraph()
-    for first, layer in enumerate(search.layers):
-        progress(first, len(search.layers))
-        if first not in search.takes:
-            graph.add_edge(first, first + 1, edge=layer)
-        for edge in search.streams(first):
-            graph.add_edge(first, edge.choice.stop, edge=edge)
+    for edge in _Search(composer, fed).edges(progress):
+        graph.add_edge(edge.choice.first, edge.choice.stop, edge=edge)
     return graph
 
 
