@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# make setup | demo | test | bench | lint; each is one command on a fresh clone.
+# make setup | demo | test | bench | calibrate | lint; each is one command on a fresh clone.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +8,7 @@ PACKAGES := cmake g++ gcc gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: setup demo test bench lint golden clean
+.PHONY: setup demo test bench calibrate lint golden clean
 
 setup: $(STAMP)
 	@./scripts/install-packages $(PACKAGES)
@@ -29,6 +29,11 @@ test: setup
 
 bench: setup
 	$(BIN)/python benchmarks/run.py
+
+# The cycle model beside llvm-mca's and published latencies.
+calibrate: setup
+	@./scripts/install-packages llvm-14
+	$(BIN)/python benchmarks/calibrate.py --require-mca
 
 lint: setup
 	$(BIN)/ruff check .

@@ -21,6 +21,7 @@ from mcucompiler.memory.types import MemoryPlan
 from mcucompiler.pixels import Pixels
 from mcucompiler.schedule.types import Schedule
 from mcucompiler.stream.plans import stack_bound
+from mcucompiler.stream.two_pass import repeated_macs
 from mcucompiler.stream.types import StreamCall, kernel_call_of
 
 _ARENA_ALIGN = 32
@@ -207,6 +208,7 @@ def build_program(
     live = _live_bytes(schedule, plan)
     steps = tuple(printer.print(step, position, live[position]) for position, step in enumerate(order))
     functions = tuple(render(kernel, function, served[kernel]) for kernel, function in names.items())
+    repeated = sum(repeated_macs(graph, step.nodes) for step in order)
     headers = {header for kernel in names for header in kernel.includes}
     if any(step.stream for step in steps):
         headers.add("mc_stream.h")
@@ -220,8 +222,9 @@ def build_program(
         arena_align=_ARENA_ALIGN,
         lower_bound_bytes=plan.lower_bound_bytes + (0 if rows is None else STATE_BYTES),
         stack_bytes=stack_bound(schedule) + (0 if rows is None else PUSH_STACK_BYTES),
-        macs=sum(step.macs for step in order),
-        recomputed_macs=sum(step.call.recomputed_macs for step in order if isinstance(step.call, StreamCall)),
+        macs=sum(step.macs for step in order) - repeated,
+        recomputed_macs=repeated
+        + sum(step.call.recomputed_macs for step in order if isinstance(step.call, StreamCall)),
         estimated_cycles=sum(step.call.cycles for step in order),
         inputs=_boundary(lowered, graph.inputs, symbols),
         outputs=_boundary(lowered, graph.outputs, symbols),

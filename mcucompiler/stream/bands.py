@@ -203,6 +203,8 @@ class BandMaker:
     def _call(self, node: Node, readings: dict[int, Reading], rows: int, options: LoweringOptions) -> KernelCall | None:
         """The kernel call for one run."""
         graph = self.lowered.graph
+        if _like_a_whole_image(node.op, graph.tensors[node.inputs[0]], readings[0]):
+            return None
         inputs = tuple(
             self._input(tensor, readings.get(index)) if tensor is not None and not tensor.is_constant else tensor
             for index, tensor in enumerate(graph.ins(node))
@@ -238,6 +240,15 @@ def _border(op: Operator, tensor: Tensor) -> int | None:
     if isinstance(op, MaxPool):
         return -128 if tensor.dtype == "int8" else 0
     return None
+
+
+def _like_a_whole_image(op: Operator, image: Tensor, reading: Reading) -> bool:
+    """Whether a window covers a band but not the image: the mean of a whole image is defined otherwise."""
+    if not isinstance(op, AveragePool) or reading.access is Access.WHOLE:
+        return False
+    _, _, height, width = image.shape
+    banded = replace(op, pads=(0, op.pads[1], 0, op.pads[3]))
+    return banded.is_global((reading.count, width)) and not op.is_global((height, width))
 
 
 def _without_rows_of_padding(op: Operator) -> Operator:

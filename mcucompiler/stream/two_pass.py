@@ -9,6 +9,8 @@ by row.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mcucompiler.ir.graph import Graph, Node, Tensor
 from mcucompiler.ops import AveragePool, Mul, ReduceMean
 
@@ -35,6 +37,11 @@ def in_two_passes(graph: Graph) -> Graph | None:
             nodes.append(_again(repeated, {earlier.outputs[0] for earlier in chain}))
         nodes.append(_reading(node, {earlier.outputs[0] for earlier in chain}) if chain else node)
     return graph.with_nodes(nodes, tensors) if tensors else None
+
+
+def repeated_macs(graph: Graph, nodes: Iterable[Node]) -> int:
+    """Multiply-accumulates of those nodes that are repetitions."""
+    return sum(n.op.macs(graph.ins(n), graph.outs(n)) for n in nodes if n.name.endswith(AGAIN))
 
 
 def _scaled_image(graph: Graph, node: Node) -> str | None:

@@ -68,6 +68,9 @@ def _structure(call: StreamCall) -> Iterator[str]:
         for name in (band.writes, *used):
             if name not in names:
                 yield f"the rows of {name!r} have no place"
+        made = next((rows.height for rows in call.rows if rows.tensor == band.writes), band.height)
+        if band.height != made:
+            yield f"{band.node.name!r} makes {band.runs} times {band.rows} of the {made} rows of {band.writes!r}"
     for rows in call.rows:
         if rows.guest_of is not None:
             if rows.guest_of not in names:

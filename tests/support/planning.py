@@ -76,7 +76,9 @@ class Program:
             scratch_bytes=scratch,
             scratch_align=scratch_align,
         )
-        self.steps.append(LoweredStep(nodes=(node,), call=call, reads=dict(enumerate(reads)), writes=tuple(writes), macs=0))
+        self.steps.append(
+            LoweredStep(nodes=(node,), call=call, reads=dict(enumerate(reads)), writes=tuple(writes), macs=0)
+        )
         return tuple(writes)
 
     def view(self, name: str, sources: Sequence[str], place: Place) -> str:

@@ -3,7 +3,7 @@
 
 Each kernel is the reference of its operator, on just the rows that the plan gives it; these are taken from, and its
 output put to, the very addresses of the plan. When nobody will read a row any more (which is asked of the operators'
-receptive fields, not of the plan), its bytes become garbage, and so does all scratch around every kernel. So the outputs
+receptive fields, not of the plan), its bytes become garbage, and so does all scratch around every kernel. The outputs
 are right only if the plan never relies on anything that may be gone. Nothing here is shared with the planner, the
 verifiers or the emitter.
 """
@@ -143,7 +143,8 @@ class _Stream:
         for event, number in enumerate(events):
             assert self._kept() in (done, None), "the counters of a fed stream are overwritten"
             if number < 0:
-                assert self.fed is not None and self.call.fed is not None
+                assert self.fed is not None
+                assert self.call.fed is not None
                 self._put(self.call.fed, done[-1], self.fed[:, :, done[-1] : done[-1] + 1])
             else:
                 self._run_band(self.call.bands[number], done[number])
@@ -425,9 +426,7 @@ class _Stream:
         return np.asarray(result[:, first:stop])
 
 
-def _apply(
-    node: Node, tensors: list[Tensor | None], target: Tensor, values: list[Array | None]
-) -> tuple[Array, ...]:
+def _apply(node: Node, tensors: list[Tensor | None], target: Tensor, values: list[Array | None]) -> tuple[Array, ...]:
     """The operator on a band, which has all its rows and so no padding above or below."""
     op = node.op
     if isinstance(op, Conv | MaxPool | AveragePool):

@@ -3,19 +3,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from hypothesis import strategies as st
 
 from tests.support.networks import MICROSOFT, Network, Value
 
+PAD1 = [1, 1, 1, 1]
 _MOST_CHANNELS = 20
 _MOST_ROWS = 17
 
 
 def average_pool(n: Network, x: Value, kernel: tuple[int, int], strides: tuple[int, int]) -> Value:
-    """QLinearAveragePool without padding."""
+    """QLinearAveragePool without padding; with the input's scale and an odd zero point, so that ties matter."""
     spatial = [(x.shape[2 + i] - kernel[i]) // strides[i] + 1 for i in range(2)]
-    y = n.activation("pool", (*x.shape[:2], *spatial))
+    y = Value(n.fresh("pool"), (*x.shape[:2], *spatial), x.scale, x.zero_point | 1)
     operands = [x.name, *n.pair(x.scale, x.zero_point), *n.pair(y.scale, y.zero_point)]
     n.add("QLinearAveragePool", operands, y.name, MICROSOFT, kernel_shape=list(kernel), strides=list(strides))
     return y
@@ -80,6 +83,8 @@ class _Grower:
 
     def pool(self) -> None:
         x = self.recent()
+        if x.name.startswith("input"):
+            x = self.network.conv(x, x.shape[1], (1, 1))
         kernel = min(self.number(2, 3), x.shape[2]), min(self.number(1, 3), x.shape[3])
         strides = self.number(1, 2), self.number(1, 2)
         if self.network.qdq or self.draw(st.booleans()):
@@ -128,7 +133,7 @@ class _Grower:
         self.values.append(n.binary("Mul", x, n.sigmoid(n.conv(y, x.shape[1], (1, 1)))))
 
 
-_LAYERS = ("plain", "plain", "depthwise", "pointwise", "pool", "bottleneck", "bottleneck", "shortcut", "branches", "merge", "gate")  # fmt: skip
+_LAYERS = tuple("plain plain depthwise pointwise pool bottleneck bottleneck shortcut branches merge gate".split())
 
 
 @st.composite
@@ -147,3 +152,59 @@ def image_networks(draw: st.DrawFn, *, most_layers: int = 6) -> bytes:
     outputs = [value for value in made if value.name not in read]
     outputs += [value for value in made if value not in outputs and draw(st.integers(0, 9)) == 0]
     return network.build(outputs)
+
+
+def bottlenecks(n: Network) -> list[Value]:
+    """Expanded tensors that can be made anew; a residual; strides 1 and 2; odd sizes."""
+    x = n.conv(n.input((1, 3, 13, 9)), 6, (3, 3), strides=[2, 1], pads=[0, 1, 1, 1])
+    y = n.conv(n.conv(x, 24, (1, 1), relu=True), 24, (3, 3), groups=24, pads=PAD1, relu=True)
+    x = n.binary("Add", n.conv(y, 6, (1, 1)), x)
+    y = n.conv(n.conv(x, 20, (1, 1)), 20, (5, 3), groups=20, strides=[2, 2], pads=[2, 1, 2, 1])
+    return [n.conv(y, 9, (1, 1))]
+
+
+def pyramid(n: Network) -> list[Value]:
+    """Branches of different depth whose ends are outputs, with concats."""
+    x = n.conv(n.input((1, 2, 16, 6)), 8, (3, 3), pads=PAD1)
+    a = n.conv(x, 8, (3, 3), groups=8, strides=[2, 2], pads=PAD1)
+    b = max_pool(n, x, (2, 2), (2, 2), (0, 0, 0, 0))
+    c = n.concat([a, b, n.conv(a, 4, (1, 1))], 1)
+    d = n.conv(c, 6, (3, 3), strides=[2, 1], pads=PAD1)
+    return [n.conv(c, 3, (1, 1)), d, average_pool(n, d, (2, 2), (1, 1))]
+
+
+def pools_as_wide_as_the_image(n: Network) -> list[Value]:
+    """A band of this pool is as large as its kernel, the image is not: the mean must not be that of a whole image."""
+    x = n.conv(n.conv(n.input((1, 3, 12, 4)), 7, (3, 3), pads=PAD1), 5, (1, 1))
+    return [average_pool(n, x, (1, 4), (1, 1)), average_pool(n, x, (2, 4), (2, 1)), average_pool(n, x, (3, 4), (1, 1))]
+
+
+def gated(n: Network) -> list[Value]:
+    """Squeeze and excite, between streams; the mean is taken row by row."""
+    x = n.conv(n.input((1, 3, 10, 7)), 12, (3, 3), pads=PAD1, relu=True)
+    gate = n.sigmoid(n.conv(n.conv(n.global_average(x), 4, (1, 1), relu=True), 12, (1, 1)))
+    x = n.conv(n.binary("Mul", x, gate), 8, (3, 3), pads=PAD1)
+    return [n.dense(n.reshape(n.global_average(x), (1, 8)), 4)]
+
+
+def dilated(n: Network) -> list[Value]:
+    x = n.conv(n.input((1, 4, 17, 8)), 6, (3, 2), strides=[3, 1], pads=[1, 0, 0, 1])
+    x = n.conv(x, 6, (3, 3), groups=6, dilations=[2, 1], pads=[2, 1, 2, 1])
+    return [n.conv(n.conv(x, 10, (2, 3), groups=2, pads=[1, 0, 0, 1]), 5, (1, 1), strides=[2, 2])]
+
+
+_MAKERS: tuple[Callable[[Network], list[Value]], ...] = (
+    bottlenecks,
+    pyramid,
+    pools_as_wide_as_the_image,
+    gated,
+    dilated,
+)
+NETWORKS = tuple(maker.__name__ for maker in _MAKERS)
+
+
+def made(name: str, dtype: type = np.int8) -> bytes:
+    """The model of one of ``NETWORKS``."""
+    index = NETWORKS.index(name)
+    network = Network(seed=index + 1, dtype=dtype)
+    return network.build(_MAKERS[index](network))

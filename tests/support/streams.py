@@ -81,7 +81,9 @@ class Subject:
         taken: frozenset[int] = frozenset()
         for index in range(first, stop - 1) if expand else ():
             wanted = taken | {index}
-            if self.composer.maker.expandable(index) and self.possible(first=first, stop=stop, rows=rows, expansions=wanted):
+            if self.composer.maker.expandable(index) and self.possible(
+                first=first, stop=stop, rows=rows, expansions=wanted
+            ):
                 taken = wanted
         return GroupChoice(first=first, stop=stop, rows=rows, expansions=taken)
 

@@ -19,14 +19,27 @@ def compiled() -> CompiledModel:
     return compile_model(DIGITS)
 
 
+def _ram_bytes(model: CompiledModel) -> int:
+    return model.tree.program.arena_bytes + model.tree.program.stack_bytes
+
+
 def test_ram_limit_counts_arena_and_stack(compiled: CompiledModel) -> None:
-    needed = compiled.tree.program.arena_bytes + compiled.tree.program.stack_bytes
-    compile_model(DIGITS, CompileOptions(ram_limit=needed))
+    needed = _ram_bytes(compiled)
+    same = compile_model(DIGITS, CompileOptions(ram_limit=needed))
+    assert same.tree.program.arena_bytes == compiled.tree.program.arena_bytes
+    leaner = compile_model(DIGITS, CompileOptions(ram_limit=needed - 1))
+    assert _ram_bytes(leaner) < needed
+    assert leaner.tree.program.estimated_cycles >= compiled.tree.program.estimated_cycles
+
+
+def test_a_ram_limit_that_no_plan_meets_tells_the_least() -> None:
     with pytest.raises(DoesNotFitError, match="bytes of RAM needed") as caught:
-        compile_model(DIGITS, CompileOptions(ram_limit=needed - 1))
-    assert (caught.value.needed_bytes, caught.value.available_bytes) == (needed, needed - 1)
+        compile_model(DIGITS, CompileOptions(ram_limit=1000))
+    least = caught.value.needed_bytes
+    assert caught.value.available_bytes == 1000
     assert "peak: step " in str(caught.value)
     assert "what to do" in str(caught.value)
+    assert _ram_bytes(compile_model(DIGITS, CompileOptions(ram_limit=least))) == least
 
 
 def test_flash_limit_counts_constants_and_code(compiled: CompiledModel) -> None:

@@ -151,7 +151,7 @@ def _sum(function: str, tap: int, words: Sequence[TapWord]) -> tuple[str, TapWor
     raise ValueError(f"tap {tap} is in no word")
 
 
-def _body(window: Window, outputs: int) -> tuple[Load | Sum, ...]:
+def _body(window: Window, outputs: int, registers: int) -> tuple[Load | Sum, ...]:
     """Loads and sums of a block of outputs that starts at an even column."""
     words = tap_words(window)
     per_row = plane_of(window).words
@@ -161,7 +161,7 @@ def _body(window: Window, outputs: int) -> tuple[Load | Sum, ...]:
             name, taps = _sum(function, tap, words)
             steps.append((pixel_word, output, name, taps.number))
     used = sorted({step[3] for step in steps})
-    sections = -(-len(used) // max(1, _REGISTERS - outputs))
+    sections = -(-len(used) // max(1, registers - outputs))
     size = -(-len(used) // sections)
     body: list[Load | Sum] = []
     for row in range(window.kernel[0]):
@@ -183,11 +183,17 @@ def operations(window: Window, outputs: int) -> int:
     return window.kernel[0] * (outputs * sums + words + outputs * window.stride[1] // 2 + window.kernel[1] // 2)
 
 
-def row_blocks(window: Window) -> tuple[RowBlock, ...]:
-    """Divides a row of outputs into blocks of about equal size, repeated ones in a loop."""
+def row_blocks(window: Window, *, most: int = 0, registers: int = _REGISTERS) -> tuple[RowBlock, ...]:
+    """Divides a row of outputs into blocks of about equal size, repeated ones in a loop.
+
+    Args:
+        window: the geometry.
+        most: outputs of a block; 0 for what suits the portable form.
+        registers: for accumulators and words of taps.
+    """
     columns, even = window.ofmap[1], window.stride[1] % 2 == 0
     words = len(tap_words(window))
-    most = 10 if words <= 2 else 8 if words <= 4 else 6
+    most = most or (10 if words <= 2 else 8 if words <= 4 else 6)
     while most > 1 and operations(window, most) > MOST_OPERATIONS:
         most -= 1
     if not even and most % 2 and most < columns:
@@ -197,14 +203,14 @@ def row_blocks(window: Window) -> tuple[RowBlock, ...]:
     if not even and size % 2 and size < columns:
         size += 1
     rounds, rest = divmod(columns, size)
-    blocks = [_row_block(window, size, size * rounds)]
+    blocks = [_row_block(window, size, size * rounds, registers)]
     if rest:
-        blocks.append(_row_block(window, rest, rest))
+        blocks.append(_row_block(window, rest, rest, registers))
     return tuple(blocks)
 
 
-def _row_block(window: Window, outputs: int, columns: int) -> RowBlock:
-    body = _body(window, outputs)
+def _row_block(window: Window, outputs: int, columns: int, registers: int) -> RowBlock:
+    body = _body(window, outputs, registers)
     return RowBlock(
         outputs=outputs,
         columns=columns,

@@ -39,6 +39,7 @@ from mcucompiler.lower.types import (
     ScratchArg,
     kernel,
 )
+from mcucompiler.lower.variants._depthwise_form import scheduled_form, trimmed
 from mcucompiler.lower.variants._products import Tail, tail_of
 from mcucompiler.lower.variants._rows import (
     MOST_OPERATIONS,
@@ -52,11 +53,16 @@ from mcucompiler.lower.variants._rows import (
 )
 from mcucompiler.lower.variants._weighted import WeightedLayer, exactness, integer_refusal, weighted_layer
 from mcucompiler.lower.variants._window import Window, window_of
+from mcucompiler.machine.blocks.depthwise_form import DepthwiseForm
+from mcucompiler.machine.blocks.depthwise_function import depthwise_function
+from mcucompiler.machine.blocks.products import Effort
 from mcucompiler.ops.conv import Conv
 
 _ROOMY = 8  # up to so many outputs leave registers for a channel's constants
 _MOST_TAP_WORDS = 48  # on the stack; more lie in scratch memory
-_CYCLES_PER_INSTRUCTION = 0.85
+_CYCLES_PER_INSTRUCTION = 0.85  # of the portable form
+_AROUND, _CALL, _FILL = 24, 12, 3  # instructions around the scheduled function: of a call, an image, a plane word
+_OWN_STACK_BYTES = 64  # besides the scheduled function
 _FLOAT_FLAG = 0x80000000
 
 
@@ -82,16 +88,17 @@ class Depthwise:
 
     def lower(self, context: NodeContext) -> KernelCall:
         """One channel after the other."""
-        window, layer = window_of(context), _layer(context)
+        window, layer = trimmed(window_of(context), _layer(context))
         proved = layer.form.proved
         tail = tail_of(layer.form, integer=bool(proved.any()), floating=not bool(proved.all()))
         plane, blocks = plane_of(window), row_blocks(window)
         taps, narrow = taps_of(window), is_narrow(layer.weights)
         in_scratch = len(taps) > _MOST_TAP_WORDS
-        instructions = _instructions(window, plane, blocks, tail)
         rows = context.activation(0).place.row_pointers
+        form = scheduled_form(window, layer, tail, narrow=narrow, rows=rows)
+        effort = _effort(window, plane, blocks, tail, form, int(proved.sum()))
         return KernelCall(
-            kernel=_kernel(window, tail, narrow=narrow, in_scratch=in_scratch, rows=rows),
+            kernel=_kernel(window, tail, form, narrow=narrow, in_scratch=in_scratch, rows=rows),
             arguments=(
                 InputArg(index=0),
                 OutputArg(index=0),
@@ -104,14 +111,27 @@ class Depthwise:
             variant=self.name,
             overlaps=_overlaps(window, rows),
             scratch_bytes=4 * (plane.size + (len(taps) if in_scratch else 0)),
-            stack_bytes=128 + (0 if in_scratch else 4 * len(taps)),
-            instructions=instructions,
-            cycles=round(instructions * _CYCLES_PER_INSTRUCTION),
+            stack_bytes=max(
+                128 + (0 if in_scratch else 4 * len(taps)),
+                0 if isinstance(form, str) else _OWN_STACK_BYTES + depthwise_function(form).stack_bytes,
+            ),
+            instructions=effort.instructions,
+            cycles=round(effort.cycles),
             exactness=exactness(int(proved.sum()), window.channels_out),
+            reason=_reason(form),
         )
 
 
-def _kernel(window: Window, tail: Tail, *, narrow: bool, in_scratch: bool, rows: bool) -> Kernel:
+def _reason(form: DepthwiseForm | str) -> str:
+    """What the report says about the code."""
+    if isinstance(form, str):
+        return f"portable: {form}"
+    return f"{'packed 64-bit sums' if form.taps.packed else 'dual multiplications'} in scheduled assembly"
+
+
+def _kernel(
+    window: Window, tail: Tail, form: DepthwiseForm | str, *, narrow: bool, in_scratch: bool, rows: bool
+) -> Kernel:
     plane, blocks = plane_of(window), row_blocks(window)
     return kernel(
         "depthwise",
@@ -129,6 +149,8 @@ def _kernel(window: Window, tail: Tail, *, narrow: bool, in_scratch: bool, rows:
         window=window,
         plane=plane,
         rows=rows,
+        lines=() if isinstance(form, str) else depthwise_function(form).lines,
+        packed=not isinstance(form, str) and form.taps.packed,
         taps=taps_of(window),
         taps_in_scratch=in_scratch,
         narrow=narrow,
@@ -183,8 +205,21 @@ def _records(layer: WeightedLayer, window: Window, narrow: bool) -> ConstantArra
     )
 
 
+def _effort(
+    window: Window, plane: Plane, blocks: Sequence[RowBlock], tail: Tail, form: DepthwiseForm | str, proved: int
+) -> Effort:
+    """The whole call."""
+    if isinstance(form, str):
+        instructions = _instructions(window, plane, blocks, tail)
+        return Effort(instructions=instructions, cycles=instructions * _CYCLES_PER_INSTRUCTION)
+    one = depthwise_function(form).effort(proved, window.channels_in - proved)
+    around = _AROUND + _FILL * plane.size
+    instructions = around + window.batch * (one.instructions + _CALL)
+    return Effort(instructions=instructions, cycles=around + window.batch * (one.cycles + _CALL))
+
+
 def _instructions(window: Window, plane: Plane, blocks: Sequence[RowBlock], tail: Tail) -> int:
-    """An estimate: packing, taps, rows."""
+    """An estimate of the portable form: packing, taps, rows."""
     pack = plane.filled * (len(plane.pairs) * 4 + 5)
     taps = window.kernel[0] * (window.kernel[1] + 2 * len(tap_words(window))) + 20
     per_output = 3 if tail.integer else 9

@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Blocks of the depthwise kernel: one output row of one channel from a packed plane.
+"""Blocks of the depthwise kernel: parts of one output row of one channel from its packed plane.
 
-Two forms, for odd square kernels of size k. In both, the plane of the channel, with its border, was packed to one
-word per two horizontal neighbors, and the weights to words of two taps, row by row.
+In both forms the plane of the channel, with its border, lies in memory as words of two neighboring columns, and the
+taps as words in the frame, row by row.
 
-**Packed 64-bit sums** (stride 1). A plane word is x[2i] + x[2i+1] * 2^21, a weight word w[2j+1] + w[2j] * 2^21.
+**Packed 64-bit sums** (stride 1). A plane word is x[2i] + x[2i+1] * 2^21, a word of taps w[2j+1] + w[2j] * 2^21.
 One SMLAL then adds to three fields of 21 bits: the lowest, x[2i] * w[2j+1], and the highest, x[2i+1] * w[2j], are the
 two halves of an odd output, the middle one is all of an even output: four multiplications an instruction. The sum q
 holds the upper half of y[2q-1] in its lowest field, y[2q] in the middle, the lower half of y[2q+1] in its highest.
-The fields are kept non-negative by what the sums start with, so no borrow crosses them, which needs
-128 * sum |w| + |bias| < 2^20 for the channel.
+The sums start with the bias and 2^20 in the lower two fields, so that no borrow crosses them, and with -2^20 in the
+highest. That needs 128 * sum |w| + |bias| < 2^20 for the channel.
 
-**Dual multiplications** (SMLAD; any range, stride 1 and 2). A word holds two int16; at stride 1 odd outputs need
-weight words shifted by one tap, so there are k - 1 words a row, whose halves at the ends are used by SMLABT and SMLATB.
+**Dual multiplications** (SMLAD; any range, any stride). A word holds two int16; which words meet which taps is planned
+by the caller. A tap alone in its word of the plane takes one half of a word of taps.
+
+The rows of channels with an integer tail are requantized in the block of their sums; those with a float tail, which
+are few, go by way of the frame.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mcucompiler.machine.block import Block
@@ -25,239 +28,270 @@ from mcucompiler.machine.value import Value
 
 WORD = 4
 FIELD_BITS = 21
-_HIGH_FIELD = 2 * FIELD_BITS - 32
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowShape:
-    """What a row block is specialized for.
-
-    Attributes:
-        kernel: k, odd.
-        stride: 1 or 2 (packed sums: 1).
-        width: outputs of a row.
-        row_words: words of a row of the packed plane.
-        element_stride: bytes between the outputs of a channel.
-        shift: of the requantization, 1..22.
-        group: accumulators (packed sums: pairs of them) at a time.
-    """
-
-    kernel: int
-    stride: int
-    width: int
-    row_words: int
-    element_stride: int
-    shift: int
-    group: int
-
-    @property
-    def pairs(self) -> int:
-        """Words that a row of k taps fills."""
-        return (self.kernel + 1) // 2
+OFFSET = 1 << 20
+"""What keeps the lower fields of packed sums non-negative."""
+PLANE, BEFORE, OUTPUT = "r11", "r10", "r9"
+"""The registers of the pointer into the plane, of the highest field that waits for its other half, of the outputs."""
+FARTHEST = 4095
+"""The greatest offset in a load or store, and the greatest step of a pointer in one instruction."""
+HIGH_FIELD = 2 * FIELD_BITS - 32
+"""Where the highest field starts in the upper word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowFrame:
-    """Where in the frame (bytes from SP) the row loop keeps what has no register.
+    """Where in the frame (bytes from SP) the parts of a row find what has no register.
 
     Attributes:
-        weights: the weight words of the channel.
+        taps: the words of taps of the channel.
         start: what the sums start with: the bias, or the packed pair (low, high).
-        multiplier: of the requantization, followed by its rounding addend.
-        output: address of the next row.
-        end: address of the plane row at which to stop.
+        multiplier: of the requantization; negative for a float channel.
+        addend: of the integer tail.
+        output: address of the outputs, where it is not held in ``OUTPUT``.
+        sums: buffer for the sums of a part on their way to the float tail.
     """
 
-    weights: int
+    taps: int
     start: int
     multiplier: int
+    addend: int
     output: int
-    end: int
+    sums: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Constants:
-    multiplier: Value
-    rounding: Value
-    output: Value
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowForm:
+    """What the parts of a row are specialized for.
+
+    Attributes:
+        kernel: taps (rows, columns).
+        line_words: words of the plane from one kernel row to the next.
+        element_stride: bytes between the outputs of a channel.
+        floating: whether the tail is in float32, else in integers.
+        held: whether the address of the outputs is in ``OUTPUT``, else in the frame.
+        shift: of the integer tail.
+        lo: least output, None where saturation to int8 sees to it.
+        hi: greatest output, likewise.
+    """
+
+    kernel: tuple[int, int]
+    line_words: int
+    element_stride: int
+    floating: bool
+    held: bool
+    shift: int
+    lo: int | None
+    hi: int | None
+
+    @property
+    def pairs(self) -> int:
+        """Words that a row of taps fills in packed form."""
+        return -(-self.kernel[1] // 2)
 
 
-class _Row:
-    """What the forms share: a block with its pointers, and the requantization."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Neighboring outputs of a row that are computed together from packed sums.
 
-    def __init__(self, name: str, shape: RowShape, frame: RowFrame) -> None:
-        self.shape, self.offsets = shape, frame
+    Attributes:
+        word: the first plane word, from the pointer into the plane.
+        output: the even output of the first sum, from the address of the outputs.
+        count: sums.
+        opens: whether there is no odd output before the first even one.
+        closes: whether the last sum has no even output.
+    """
+
+    word: int
+    output: int
+    count: int
+    opens: bool
+    closes: bool
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """The outputs in the order of their computation."""
+        columns = [2 * q + odd for q in range(self.count) for odd in (-1, 0)]
+        return tuple(self.output + c for c in columns[self.opens : len(columns) - self.closes])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """An instruction that adds one or two products: ``sums[output] += opcode(plane word, word of taps)``."""
+
+    opcode: str
+    word: int
+    tap: int
+    output: int
+
+
+class _Sums:
+    """A block that computes sums and requantizes them, or leaves them in the frame for the float tail."""
+
+    def __init__(self, name: str, form: RowForm, frame: RowFrame) -> None:
+        self.form, self.offsets = form, frame
         self.block = Block(name)
         self.frame = self.block.live_in("frame", register="sp", alias="frame", keep=True)
-        self.plane = self.block.live_in("plane", alias="x")
+        self.plane = self.block.live_in("plane", register=PLANE, alias="x", keep=True)
+        self.output = self.block.live_in("output", register=OUTPUT, alias="y", keep=True) if form.held else None
 
-    def weight(self, row: int, word: int, words: int) -> Value:
-        return self.block.load(self.frame, self.offsets.weights + WORD * (row * words + word), alias="w")
+    def tap(self, number: int) -> Value:
+        return self.block.load(self.frame, self.offsets.taps + WORD * number, alias="w")
 
-    def inputs(self, row: int, word: int) -> Value:
-        return self.block.load(self.plane, WORD * (row * self.shape.row_words + word))
+    def inputs(self, word: int) -> Value:
+        return self.block.load(self.plane, WORD * word)
 
-    def constants(self) -> _Constants:
-        """Loaded anew for each group: between groups the sums need the registers."""
-        load, first = self.block.load, self.offsets.multiplier
-        return _Constants(
-            load(self.frame, first), load(self.frame, first + WORD), load(self.frame, self.offsets.output)
-        )
-
-    def finish(self, value: Value, column: int, constants: _Constants) -> None:
-        scaled = self.block.smmla(value, constants.multiplier, constants.rounding)
-        result = self.block.ssat(scaled, 8, asr=self.shape.shift)
-        self.block.store_byte(result, constants.output, column * self.shape.element_stride, alias="y")
-
-    def close(self, output_step: int) -> Block:
-        block, shape = self.block, self.shape
-        output = block.load(self.frame, self.offsets.output)
-        block.store(block.add(output, output_step), self.frame, self.offsets.output)
-        following = block.add(self.plane, WORD * shape.row_words * shape.stride)
-        block.live_out("plane", following)
-        block.live_out("more", block.compare(following, block.load(self.frame, self.offsets.end)))
+    def leave(self, values: Sequence[Value], outputs: Sequence[int]) -> Block:
+        block, form, frame = self.block, self.form, self.frame
+        if form.floating:
+            for number, value in enumerate(values):
+                block.store(value, frame, self.offsets.sums + WORD * number)
+            return block
+        multiplier, addend = block.load(frame, self.offsets.multiplier), block.load(frame, self.offsets.addend)
+        target = block.load(frame, self.offsets.output) if self.output is None else self.output
+        lo, hi = limits(block, form)
+        for value, output in zip(values, outputs, strict=True):
+            result = block.ssat(block.smmla(value, multiplier, addend), 8, asr=form.shift)
+            block.store_byte(limited(block, result, lo, hi), target, output * form.element_stride, alias="y")
         return block
 
 
-def _groups(total: int, size: int) -> Iterator[tuple[int, int]]:
-    """(first, count) of groups as equal as possible, none larger than ``size``."""
-    parts = -(-total // size)
-    first = 0
-    for part in range(parts):
-        count = (total - first) // (parts - part) + ((total - first) % (parts - part) > 0)
-        yield first, count
-        first += count
-
-
-def packed_row(shape: RowShape, frame: RowFrame, *, output_step: int) -> Block:
-    """One output row with packed 64-bit sums: the body of the loop over rows, which leaves the flags "more".
-
-    Args:
-        shape: stride 1; ``row_words`` at least width // 2 + pairs.
-        frame: offsets in the frame.
-        output_step: bytes from one row of outputs to the next.
-    """
-    row = _Row(f"depthwise {shape.kernel}x{shape.kernel} row, packed sums", shape, frame)
-    block = row.block
-    before: Value | None = None
-    for first, count in _groups(shape.width // 2 + 1, shape.group):
-        low = [block.load(row.frame, frame.start) for _ in range(count)]
-        high = [block.load(row.frame, frame.start + WORD) for _ in range(count)]
-        for tap_row in range(shape.kernel):
-            weights = [row.weight(tap_row, word, shape.pairs) for word in range(shape.pairs)]
-            for position in range(count + shape.pairs - 1):
-                inputs = row.inputs(tap_row, first + position)
-                for word, weight in enumerate(weights):
-                    q = position - word
-                    if 0 <= q < count:
-                        low[q], high[q] = block.smlal(inputs, weight, low[q], high[q])
-        constants = row.constants()
-        for q in range(count):
-            odd, even = 2 * (first + q) - 1, 2 * (first + q)
-            if before is not None and odd < shape.width:
-                halves = block.add(block.ubfx(low[q], 0, FIELD_BITS), before, ("asr", _HIGH_FIELD))
-                row.finish(halves, odd, constants)
-            if even < shape.width:
-                middle = block.bfi(block.lsr(low[q], FIELD_BITS), high[q], 32 - FIELD_BITS, _HIGH_FIELD)
-                row.finish(middle, even, constants)
-            before = high[q]
-    return row.close(output_step)
-
-
-def dual_terms(shape: RowShape, count: int) -> list[tuple[int, int, int, str]]:
-    """(weight word, output, plane word, operation) of one row of taps for ``count`` outputs.
-
-    Stride 2, and even outputs at stride 1, use pairs of taps (2j, 2j+1); odd outputs use (2j-1, 2j), stored behind.
-    """
-    terms: list[tuple[int, int, int, str]] = []
-    pairs = shape.pairs
-    for output in range(count):
-        if shape.stride == 2:
-            terms += [(word, output, output + word, "smlad") for word in range(pairs)]
-        elif output % 2 == 0:
-            terms += [(word, output, output // 2 + word, "smlad") for word in range(pairs - 1)]
-            terms.append((2 * pairs - 3, output, output // 2 + pairs - 1, "smlabt"))
-        else:
-            terms.append((0, output, output // 2, "smlatb"))
-            terms += [(pairs - 2 + word, output, output // 2 + word, "smlad") for word in range(1, pairs)]
+def packed_terms(form: RowForm, part: Part, row: int) -> list[Term]:
+    """The multiplications of a row of taps; ``output`` is the number of the sum."""
+    terms: list[Term] = []
+    for position in range(part.count + form.pairs - 1):
+        for word in range(form.pairs):
+            q = position - word
+            # Above the lowest field of a sum without even output nothing counts.
+            idle = part.closes and q + 1 == part.count and form.kernel[1] % 2 == 1 and word + 1 == form.pairs
+            if 0 <= q < part.count and not idle:
+                at = row * form.line_words + part.word + position
+                terms.append(Term(opcode="smlal", word=at, tap=row * form.pairs + word, output=q))
     return terms
 
 
-def weight_words(shape: RowShape) -> list[tuple[int, int]]:
-    """The taps (lower, upper) in each weight word of a row; a tap of k is none."""
-    pairs = shape.pairs
-    if shape.stride == 2:
-        return [(2 * word, 2 * word + 1) for word in range(pairs)]
-    return [(2 * word, 2 * word + 1) for word in range(pairs - 1)] + [
-        (2 * word - 1, 2 * word) for word in range(1, pairs)
-    ]
+def packed_sums(form: RowForm, frame: RowFrame, part: Part) -> Block:
+    """A part of a row with packed sums; the highest field of the last one leaves in ``BEFORE``."""
+    sums = _Sums(f"depthwise {form.kernel}, {part.count} packed sums", form, frame)
+    block = sums.block
+    before = None if part.opens else block.live_in("before", register=BEFORE)
+    low = [block.load(sums.frame, frame.start) for _ in range(part.count)]
+    high = [block.load(sums.frame, frame.start + WORD) for _ in range(part.count)]
+    for row in range(form.kernel[0]):
+        taps = [sums.tap(row * form.pairs + word) for word in range(form.pairs)]
+        words: dict[int, Value] = {}
+        for term in packed_terms(form, part, row):
+            if term.word not in words:
+                words[term.word] = sums.inputs(term.word)
+            q, tap = term.output, taps[term.tap - row * form.pairs]
+            low[q], high[q] = block.smlal(words[term.word], tap, low[q], high[q])
+    values = _fields(block, part, low, high, before)
+    if not part.closes:
+        block.live_out("after" if part.opens else "before", high[-1], register=BEFORE)
+    return sums.leave(values, part.outputs)
 
 
-def dual_row(shape: RowShape, frame: RowFrame, *, output_step: int) -> Block:
-    """One output row with SMLAD: the body of the loop over rows, which leaves the flags "more".
-
-    Args:
-        shape: ``group`` even at stride 1, since groups start at plane words.
-        frame: offsets in the frame; weights as ``weight_words`` says.
-        output_step: bytes from one row of outputs to the next.
-    """
-    row = _Row(f"depthwise {shape.kernel}x{shape.kernel} row, dual multiplications", shape, frame)
-    block, words = row.block, len(weight_words(shape))
-    for first in range(0, shape.width, shape.group):
-        count = min(shape.group, shape.width - first)
-        bias = block.load(row.frame, frame.start)
-        sums = [bias] * count
-        for tap_row in range(shape.kernel):
-            for wanted in _word_groups(words):
-                weights = {word: row.weight(tap_row, word, words) for word in wanted}
-                terms = [term for term in dual_terms(shape, count) if term[0] in weights]
-                for position in sorted({term[2] for term in terms}):
-                    inputs = row.inputs(tap_row, first * shape.stride // 2 + position)
-                    for word, output, _, opcode in (term for term in terms if term[2] == position):
-                        sums[output] = block.one(opcode, (inputs, weights[word], sums[output]))
-        constants = row.constants()
-        for output, value in enumerate(sums):
-            row.finish(value, first + output, constants)
-    return row.close(output_step)
+def _fields(block: Block, part: Part, low: Sequence[Value], high: Sequence[Value], before: Value | None) -> list[Value]:
+    """The outputs in packed sums."""
+    values: list[Value] = []
+    for q in range(part.count):
+        if before is not None:
+            values.append(block.add(block.ubfx(low[q], 0, FIELD_BITS), before, ("asr", HIGH_FIELD)))
+        if q + 1 < part.count or not part.closes:
+            middle = block.bfi(block.lsr(low[q], FIELD_BITS), high[q], 32 - FIELD_BITS, HIGH_FIELD)
+            values.append(block.sub(middle, OFFSET))
+        before = high[q]
+    return values
 
 
-def _word_groups(words: int) -> list[tuple[int, ...]]:
-    """Weight words to hold at a time: all where there are few; else those that share plane words."""
-    if words <= 4:
-        return [tuple(range(words))]
-    half = words // 2
-    return [tuple(w for w in range(words) if w % half in part) for part in (range(0, half, 2), range(1, half, 2))]
-
-
-def pack_plane_row(
-    *, columns: int, border: int, element_stride: int, packed_sums: bool, output_step: int, zero_word: int
-) -> Block:
-    """Packs one row of a channel into plane words: the body of the loop over rows, which leaves the flags "more".
-
-    Words that lie wholly in the border are not written: they are the same for every channel and filled once.
+def taps_row(terms: Sequence[Term], sums: int, *, packed: bool, line_bytes: int, taps_bytes: int) -> Block:
+    """One row of taps for a few sums in registers: the body of a loop, which leaves the flags "more".
 
     Args:
-        columns: elements of the row.
-        border: elements of the zero point on the left; the right is filled up likewise.
-        element_stride: bytes between elements of a channel.
-        packed_sums: words for packed sums, else for dual multiplications.
-        output_step: bytes from one row of plane words to the next.
-        zero_word: offset in the frame of the zero point; the end of the plane follows.
+        terms: of the first row of taps.
+        sums: their number.
+        packed: whether they are pairs of registers.
+        line_bytes: bytes of the plane from a row of taps to the next.
+        taps_bytes: the same of the taps in the frame.
     """
-    block = Block("pack a row of a depthwise plane")
-    frame = block.live_in("frame", register="sp", alias="frame", keep=True)
-    source = block.live_in("source", alias="y")
-    target = block.live_in("target", alias="x")
-    zero = block.load(frame, zero_word)
-    for word in range((columns + 2 * border + 1) // 2):
-        taps = [2 * word - border, 2 * word + 1 - border]
-        if all(not 0 <= tap < columns for tap in taps):
-            continue
-        low, high = (block.load_byte(source, tap * element_stride) if 0 <= tap < columns else zero for tap in taps)
-        packed = block.add(low, high, ("lsl", FIELD_BITS)) if packed_sums else block.pkhbt(low, high, 16)
-        block.store(packed, target, WORD * word)
-    following = block.add(target, output_step)
-    block.live_out("source", block.add(source, columns * element_stride))
-    block.live_out("target", following)
-    block.live_out("more", block.compare(following, block.load(frame, zero_word + WORD)))
+    block = Block("depthwise, a row of taps")
+    line, first = block.live_in("line", alias="x"), block.live_in("taps", alias="w")
+    end = block.live_in("end", keep=True)
+    block.live_in("plane", register=PLANE, keep=True)
+    low = [block.live_in(f"low{number}") for number in range(sums)]
+    high = [block.live_in(f"high{number}") for number in range(sums)] if packed else []
+    taps, words = dict[int, Value](), dict[int, Value]()
+    for term in terms:
+        if term.tap not in taps:
+            taps[term.tap] = block.load(first, WORD * term.tap)
+        if term.word not in words:
+            words[term.word] = block.load(line, WORD * term.word)
+        n, operands = term.output, (words[term.word], taps[term.tap])
+        if packed:
+            low[n], high[n] = block.smlal(*operands, low[n], high[n])
+        else:
+            low[n] = block.one(term.opcode, (*operands, low[n]))
+    for name, values in (("low", low), ("high", high)):
+        for number, value in enumerate(values):
+            block.live_out(f"{name}{number}", value)
+    following = block.add(first, taps_bytes)
+    block.live_out("line", advance(block, line, line_bytes))
+    block.live_out("taps", following)
+    block.live_out("more", block.compare(following, end))
     return block
+
+
+def packed_results(frame: RowFrame, part: Part, at: dict[str, str]) -> Block:
+    """Outputs in packed sums in the registers ``at`` to the frame."""
+    block = Block("depthwise, packed sums to the frame")
+    pointer = block.live_in("frame", register="sp", alias="frame", keep=True)
+    block.live_in("plane", register=PLANE, keep=True)
+    low, high = (
+        [block.live_in(f"{name}{number}", register=at[f"{name}{number}"]) for number in range(part.count)]
+        for name in ("low", "high")
+    )
+    for number, value in enumerate(_fields(block, part, low, high, None)):
+        block.store(value, pointer, frame.sums + WORD * number)
+    return block
+
+
+def dual_sums(form: RowForm, frame: RowFrame, steps: Sequence[Sequence[Term]], outputs: Sequence[int]) -> Block:
+    """A part of a row with dual multiplications.
+
+    Args:
+        form: of the row.
+        frame: offsets in the frame.
+        steps: terms between which taps are loaded anew.
+        outputs: their places, from the address of the outputs.
+    """
+    sums = _Sums(f"depthwise {form.kernel}, {len(outputs)} sums", form, frame)
+    block = sums.block
+    values = [block.load(sums.frame, frame.start)] * len(outputs)
+    for terms in steps:
+        taps = {number: sums.tap(number) for number in dict.fromkeys(term.tap for term in terms)}
+        words: dict[int, Value] = {}
+        for term in terms:
+            if term.word not in words:
+                words = {term.word: sums.inputs(term.word)}
+            values[term.output] = block.one(term.opcode, (words[term.word], taps[term.tap], values[term.output]))
+    return sums.leave(values, outputs)
+
+
+def limits(block: Block, form: RowForm) -> tuple[Value | None, Value | None]:
+    """The least and the greatest output as bytes, where saturation does not see to them."""
+    lo, hi = (None if limit is None else block.constant(limit & 0xFF) for limit in (form.lo, form.hi))
+    return lo, hi
+
+
+def limited(block: Block, value: Value, lo: Value | None, hi: Value | None) -> Value:
+    """The lowest byte limited to a range; the others are never used."""
+    if lo is not None:
+        value = block.maximum_bytes(value, lo)
+    if hi is not None:
+        _, flags = block.emit("ssub8", (hi, value))
+        value = block.one("sel", (value, hi, flags))
+    return value
+
+
+def advance(block: Block, pointer: Value, step: int) -> Value:
+    """The pointer so many bytes on."""
+    return block.add(pointer, step if step <= FARTHEST else block.constant(step))
