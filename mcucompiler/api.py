@@ -24,6 +24,9 @@ from mcucompiler.lower.types import Cpu, LoweringOptions
 from mcucompiler.memory.peak import describe_peak
 from mcucompiler.pipeline import Goal, Hooks, Planned, import_and_rewrite, plan_graph
 from mcucompiler.pixels import Pixels, parse_pixels
+from mcucompiler.stream.choice import Choice
+from mcucompiler.stream.rings import describe_scratch
+from mcucompiler.stream.types import StreamCall
 
 # A network called like one of these would hide a system header or collide with the runtime's files.
 _RESERVED_NAMES = frozenset(
@@ -187,19 +190,13 @@ def compile_model(
         VerificationError: a plan of the compiler's own was refused: a defect.
     """
     options = options or CompileOptions()
-    board = load_board(options.board)
-    board = with_external(board, weights=options.weights == "external", arena=options.arena == "external")
-    cpu = _cpu(options.cpu, board)
+    board = board_of(options)
     name = network_name(options.name, model)
     by_rows, pixels = _input_of(options)
     imported, graph = import_and_rewrite(model, batch=options.batch, shapes=options.shapes, io=options.io, hooks=hooks)
     if by_rows:
         check_row_graph(graph)
-    lowering = LoweringOptions(cpu=cpu, exact=options.exact, optimize=options.optimize)
-    ram = _ram_bytes(board, options)
-    if ram is not None and by_rows:
-        ram = max(ram - STATE_BYTES - PUSH_STACK_BYTES, 0)
-    goal = Goal(ram_bytes=ram, optimize=options.optimize, rows=by_rows)
+    lowering, goal = lowering_of(options, board), goal_of(options, board)
 
     def compiled(lowering: LoweringOptions) -> tuple[Planned, SourceTree]:
         planned = plan_graph(imported, graph, lowering, goal, hooks=hooks)
@@ -210,9 +207,10 @@ def compile_model(
             version=__version__,
             command=options.command(),
             board=board.name,
-            cpu=cpu,
+            cpu=lowering.cpu,
             by_rows=by_rows,
             pixels=pixels,
+            choice=planned.choice,
         )
         return planned, tree
 
@@ -221,6 +219,35 @@ def compile_model(
     _check_ram(planned, tree, board, options)
     check_flash(tree, flash)
     return CompiledModel(options=options, board=board, planned=planned, tree=tree)
+
+
+def board_of(options: CompileOptions) -> Board:
+    """The target, with those of its external memories that are to be used.
+
+    Raises:
+        BoardError: unknown board or faulty board file.
+    """
+    board = load_board(options.board)
+    return with_external(board, weights=options.weights == "external", arena=options.arena == "external")
+
+
+def lowering_of(options: CompileOptions, board: Board) -> LoweringOptions:
+    """What kernels are chosen for: where memory is to be saved, plans save it and layers keep their fast kernels."""
+    optimize = "speed" if options.optimize == "ram" else options.optimize
+    return LoweringOptions(cpu=_cpu(options.cpu, board), exact=options.exact, optimize=optimize)
+
+
+def goal_of(options: CompileOptions, board: Board) -> Goal:
+    """What the plan is to achieve."""
+    by_rows, _ = _input_of(options)
+    ram = _ram_bytes(board, options)
+    reserved = STATE_BYTES + PUSH_STACK_BYTES if by_rows else 0
+    return Goal(
+        ram_bytes=None if ram is None else max(ram - reserved, 0),
+        reserved_bytes=reserved,
+        optimize=options.optimize,
+        rows=by_rows,
+    )
 
 
 def network_name(wanted: str, model: str | Path | bytes) -> str:
@@ -283,7 +310,24 @@ def _check_ram(planned: Planned, tree: SourceTree, board: Board, options: Compil
             "RAM",
             needed,
             ram,
-            peak=describe_peak(planned.schedule, planned.plan),
-            alternative="this is the least that any plan reaches; take a smaller input (--shape), a narrower network, "
-            f"or a board with more RAM{board.external_hint('arena') if ram == board.ram_bytes else ''}",
+            peak=_describe_peak(planned),
+            alternative=f"{needed:,} bytes is the least that any plan reaches{_cost(planned.choice, board)}; take a "
+            "smaller input (--shape), a narrower network, or a board with more RAM"
+            f"{board.external_hint('arena') if ram == board.ram_bytes else ''}",
         )
+
+
+def _describe_peak(planned: Planned) -> str:
+    """The step at the peak, the buffers there, and what a stream keeps in its scratch."""
+    text = describe_peak(planned.schedule, planned.plan)
+    order = planned.schedule.order
+    call = planned.lowered.steps[order[planned.plan.peak_position]].call if order else None
+    return f"{text}; in the scratch: {describe_scratch(call)}" if isinstance(call, StreamCall) else text
+
+
+def _cost(choice: Choice, board: Board) -> str:
+    """What the smallest plan costs in time."""
+    if board.clock is None:
+        return f", at {choice.slowdown:.2f} times the time of the fastest plan"
+    milliseconds = 1000 * choice.plan.cycles / board.clock_hz
+    return f", in an estimated {milliseconds:.2f} ms, {choice.slowdown:.2f} times the time of the fastest plan"

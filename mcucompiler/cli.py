@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from mcucompiler import __version__
-from mcucompiler.commands import bench, boards, build, compile, export, flash, ops, report, run, validate
+from mcucompiler.commands import bench, boards, build, compile, export, flash, ops, plan, report, run, validate
 from mcucompiler.commands.session import Session
 from mcucompiler.errors import McuCompilerError, ToolError
 
@@ -22,6 +22,7 @@ EXIT_BROKEN_PIPE = 141  # as shells report a program that SIGPIPE ended
 
 _COMMANDS: dict[str, ModuleType] = {
     "compile": compile,
+    "plan": plan,
     "build": build,
     "run": run,
     "validate": validate,

@@ -19,6 +19,7 @@ from mcucompiler.fields import Fields
 from mcucompiler.ir.graph import ITEM_BYTES
 from mcucompiler.lower.layout import Layout
 from mcucompiler.manifest_parts import BoundaryTensor, Memory, Rows, Step, StepTensor
+from mcucompiler.manifest_streams import ManifestPlan, read_plan, read_stream
 from mcucompiler.pixels import Conversion, conversion, parse_pixels
 
 __all__ = ["MANIFEST_NAME", "BoundaryTensor", "Manifest", "Memory", "Rows", "Step", "StepTensor", "read_manifest"]
@@ -38,6 +39,8 @@ class Manifest:
         directory: the folder.
         raw: the whole table, for reports and for keys that are not read here.
         float_nodes: nodes computed in float32 since they could not be fused.
+        plan: what was chosen over what; None where the manifest does not say.
+        optimal: whether the arena is proved to be the smallest for its program.
 
     The others are the keys of the same names.
     """
@@ -65,6 +68,8 @@ class Manifest:
     channels_float: int
     float_nodes: tuple[str, ...]
     steps: tuple[Step, ...]
+    plan: ManifestPlan | None = None
+    optimal: bool = False
 
     @property
     def io(self) -> str:
@@ -183,6 +188,8 @@ def _manifest(directory: Path, fields: Fields) -> Manifest:
         channels_float=exactness.natural("channels_float"),
         float_nodes=exactness.texts("float_nodes"),
         steps=_steps(fields),
+        plan=read_plan(fields),
+        optimal=fields.table("memory").get("optimal", bool, False),
     )
 
 
@@ -285,6 +292,7 @@ def _step(fields: Fields) -> Step:
         outputs=tuple(_step_tensor(entry) for entry in fields.tables("outputs", ())),
         estimated_instructions=fields.natural("estimated_instructions", 0),
         constant_reads=_reads(fields),
+        stream=read_stream(fields),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from mcucompiler.cost import ConstantRead
 from mcucompiler.ir.graph import ITEM_BYTES, Array, QuantParams
 from mcucompiler.lower.layout import Layout
+from mcucompiler.manifest_streams import ManifestStream
 from mcucompiler.pixels import Pixels
 
 
@@ -127,6 +128,7 @@ class Step:
         outputs: what it writes.
         estimated_instructions: estimate of the cost model, 0 where the manifest does not say.
         constant_reads: bytes of constants, and how often they are read from first to last.
+        stream: its layers, where it runs several.
     """
 
     index: int
@@ -142,6 +144,7 @@ class Step:
     outputs: tuple[StepTensor, ...] = ()
     estimated_instructions: int = 0
     constant_reads: tuple[ConstantRead, ...] = ()
+    stream: ManifestStream | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from mcucompiler.memory.types import MemoryPlan
 from mcucompiler.ops import Concat
 from mcucompiler.passes import run_passes
 from mcucompiler.schedule.types import Schedule
+from mcucompiler.stream.choice import Choice
 from mcucompiler.stream.plans import MOST_SLOWDOWN, Frontier, Plan, plan_in_order, plan_lowered
 from mcucompiler.stream.two_pass import in_two_passes
 
@@ -51,6 +52,7 @@ class Planned:
         lowered: kernel calls.
         schedule: their order.
         plan: the arena.
+        choice: the plan with those that it was chosen over.
     """
 
     imported: Graph
@@ -58,6 +60,7 @@ class Planned:
     lowered: Lowered
     schedule: Schedule
     plan: MemoryPlan
+    choice: Choice
 
 
 def import_and_rewrite(
@@ -90,12 +93,14 @@ class Goal:
     """What a plan is to achieve.
 
     Attributes:
-        ram_bytes: most bytes of arena and stack; None for no limit.
+        ram_bytes: most bytes of arena and stack of the plan; None for no limit.
+        reserved_bytes: RAM that the program needs beside the plan; only told of.
         optimize: "ram" for the least memory within a quarter more time, otherwise the fastest plan that fits.
         rows: whether the caller pushes the rows of the only input.
     """
 
     ram_bytes: int | None = None
+    reserved_bytes: int = 0
     optimize: str = "speed"
     rows: bool = False
 
@@ -112,12 +117,27 @@ def plan_graph(
     layered = plan_layers(graph, options, hooks)
     best = min(layered, key=lambda plan: plan.memory.arena_bytes)
     _dump(hooks, "90-lowered.txt", best.lowered.graph)
-    fits = goal.ram_bytes is None or best.ram_bytes <= goal.ram_bytes
-    if goal.rows or goal.optimize == "ram" or not fits:
+    if needs_frontier(best, goal):
         frontier = find_frontier(graph, layered, goal, hooks)
         with _stage(hooks, "memory"):
-            best = _choose(frontier, goal) or best
-    return Planned(imported=imported, graph=graph, lowered=best.lowered, schedule=best.schedule, plan=best.memory)
+            choice = choose(best, frontier, goal)
+    else:
+        choice = choose_layered(best, goal)
+    plan = choice.plan
+    return Planned(
+        imported=imported,
+        graph=graph,
+        lowered=plan.lowered,
+        schedule=plan.schedule,
+        plan=plan.memory,
+        choice=choice,
+    )
+
+
+def needs_frontier(layered: Plan, goal: Goal) -> bool:
+    """Whether layer by layer is not what the goal asks for."""
+    fits = goal.ram_bytes is None or layered.ram_bytes <= goal.ram_bytes
+    return goal.rows or goal.optimize == "ram" or not fits
 
 
 def plan_layers(graph: Graph, options: LoweringOptions, hooks: Hooks) -> tuple[Plan, ...]:
@@ -142,15 +162,39 @@ def find_frontier(graph: Graph, layered: tuple[Plan, ...], goal: Goal, hooks: Ho
         return Frontier(layered, graph.inputs[0] if goal.rows else None, partial(hooks.progress, "streams"))
 
 
-def _choose(frontier: Frontier, goal: Goal) -> Plan | None:
-    """The plan that the goal asks for; the smallest where none fits."""
-    chosen = None
+def choose_layered(layered: Plan, goal: Goal) -> Choice:
+    """The plan layer by layer, where it is what the goal asks for."""
+    return Choice(
+        plan=layered,
+        layered=layered,
+        fastest_cycles=layered.cycles,
+        limit_bytes=goal.ram_bytes,
+        reserved_bytes=goal.reserved_bytes,
+    )
+
+
+def choose(layered: Plan, frontier: Frontier, goal: Goal) -> Choice:
+    """The plan of the frontier that the goal asks for; the smallest where none fits.
+
+    Args:
+        layered: the smallest plan layer by layer; taken where the frontier is empty.
+        frontier: the plans.
+        goal: what is asked for.
+    """
+    fastest, chosen = frontier.fastest(None), None
     if goal.optimize == "ram":
-        fastest = frontier.fastest(None)
         chosen = frontier.smallest(fastest.cycles * MOST_SLOWDOWN if fastest else None)
     if chosen is None or (goal.ram_bytes is not None and chosen.ram_bytes > goal.ram_bytes):
-        chosen = frontier.fastest(goal.ram_bytes) or frontier.smallest()
-    return chosen
+        chosen = frontier.fastest(goal.ram_bytes) or frontier.smallest() or layered
+    return Choice(
+        plan=chosen,
+        layered=layered,
+        fastest_cycles=fastest.cycles if fastest else layered.cycles,
+        faster=frontier.faster(chosen),
+        limit_bytes=goal.ram_bytes,
+        reserved_bytes=goal.reserved_bytes,
+        optimize=goal.optimize,
+    )
 
 
 @contextmanager

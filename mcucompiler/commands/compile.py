@@ -20,13 +20,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL.onnx", type=Path, help="quantized ONNX network")
     parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True, help="folder to write")
     parser.add_argument("--name", default="", metavar="N", help="C prefix (default: from the file's name)")
-    target = parser.add_mutually_exclusive_group()
-    target.add_argument("--board", default="mps2-an500", metavar="B", help="board, or a board's .toml file")
-    target.add_argument("--cpu", default="", choices=_CPUS, help="core instead of the board's")
-    parser.add_argument("--ram-limit", type=size, metavar="SIZE", help="most bytes of arena and stack, e.g. 64K")
+    add_target(parser)
     parser.add_argument("--flash-limit", type=size, metavar="SIZE", help="most bytes of constants and code, e.g. 1M")
     add_external(parser)
-    parser.add_argument("--input", choices=("resident", "rows"), default="resident", help="how the input arrives")
     pixels = parser.add_argument_group("pixels of a camera, with --input rows")
     pixels.add_argument("--pixel-format", default="", metavar="F", help="rgb888, bgr888, rgb565, rgb565be or gray8")
     meaning = "real value (p * SCALE - MEAN) / STD of p from 0 to 255; one number, or one for each channel: "
@@ -35,6 +31,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     pixels.add_argument("--pixel-mean", default="", metavar="M", help="see --pixel-scale (default: 0)")
     pixels.add_argument("--pixel-std", default="", metavar="D", help="see --pixel-scale (default: 1)")
+    add_network(parser)
+    parser.add_argument("--explain", action="store_true", help="say why the plan and each kernel were chosen")
+    parser.add_argument("--force", action="store_true", help="write into a folder that has other content")
+    parser.add_argument("--dump-dir", metavar="D", type=Path, help="write the graph after each pass there")
+    add_json(parser)
+
+
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """What to plan for."""
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument("--board", default="mps2-an500", metavar="B", help="board, or a board's .toml file")
+    target.add_argument("--cpu", default="", choices=_CPUS, help="core instead of the board's")
+    parser.add_argument("--ram-limit", type=size, metavar="SIZE", help="most bytes of arena and stack, e.g. 64K")
+
+
+def add_network(parser: argparse.ArgumentParser) -> None:
+    """What to make of the network."""
+    parser.add_argument("--input", choices=("resident", "rows"), default="resident", help="how the input arrives")
     parser.add_argument("--io", choices=("int8", "float"), default="int8", help="types at the boundary")
     parser.add_argument("--optimize", choices=("speed", "ram", "size"), default="speed", help="what to favor")
     parser.add_argument(
@@ -44,10 +58,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shape", type=named_shape, action="append", default=[], metavar="NAME=1x3x96x96", help="shape of an input"
     )
-    parser.add_argument("--explain", action="store_true", help="say why each kernel was chosen")
-    parser.add_argument("--force", action="store_true", help="write into a folder that has other content")
-    parser.add_argument("--dump-dir", metavar="D", type=Path, help="write the graph after each pass there")
-    add_json(parser)
+
+
+def shapes_of(args: argparse.Namespace) -> dict[str, tuple[int, ...]]:
+    """The shapes of inputs by name."""
+    shapes = dict(args.shape)
+    if len(shapes) != len(args.shape):
+        raise UsageError("--shape names an input twice")
+    return shapes
 
 
 def run(args: argparse.Namespace, session: Session) -> int:
@@ -56,12 +74,9 @@ def run(args: argparse.Namespace, session: Session) -> int:
     from mcucompiler.api import CompileOptions, compile_model
     from mcucompiler.manifest import read_manifest
     from mcucompiler.pipeline import Hooks
-    from mcucompiler.report.network import boundary_table, explanation_table, summary
+    from mcucompiler.report.network import boundary_table, explanation, summary
     from mcucompiler.report.text import facts
 
-    shapes = dict(args.shape)
-    if len(shapes) != len(args.shape):
-        raise UsageError("--shape names an input twice")
     options = CompileOptions(
         name=args.name,
         board=args.board,
@@ -79,11 +94,12 @@ def run(args: argparse.Namespace, session: Session) -> int:
         optimize=args.optimize,
         exact=args.exact,
         batch=args.batch,
-        shapes=shapes,
+        shapes=shapes_of(args),
     )
     with session.progress() as progress:
         hooks = Hooks(
             stage=lambda stage: progress(stage, 0, 0),
+            progress=progress,
             done=lambda stage, seconds: session.note(f"{stage}: {seconds:.2f} s"),
             dump=_dumper(args.dump_dir) if args.dump_dir else None,
         )
@@ -95,7 +111,7 @@ def run(args: argparse.Namespace, session: Session) -> int:
         return 0
     parts = [facts(summary(manifest)), boundary_table(manifest)]
     if args.explain:
-        parts.append(explanation_table(manifest))
+        parts += explanation(manifest)
     session.show(
         [*parts, f"written to {args.output}; next: mcucompiler validate {args.output} --model {args.model} --on qemu"]
     )

@@ -11,12 +11,14 @@ from types import MappingProxyType
 from mcucompiler.emit.code_size import text_bytes
 from mcucompiler.emit.environment import environment
 from mcucompiler.emit.manifest import manifest
+from mcucompiler.emit.manifest_plan import plan_facts
 from mcucompiler.emit.program import Program, build_program
 from mcucompiler.lower.types import Cpu
 from mcucompiler.memory.types import MemoryPlan
 from mcucompiler.pixels import Pixels
 from mcucompiler.resources import runtime_dir
 from mcucompiler.schedule.types import Schedule
+from mcucompiler.stream.choice import Choice
 from mcucompiler.stream.plans import stack_bound
 
 __all__ = ["CFLAGS", "SourceTree", "emit", "stack_bound"]
@@ -62,6 +64,7 @@ def emit(
     cpu: Cpu,
     by_rows: bool = False,
     pixels: Pixels | None = None,
+    choice: Choice | None = None,
 ) -> SourceTree:
     """The C sources, headers and manifest of a network.
 
@@ -75,6 +78,7 @@ def emit(
         cpu: the core that kernels were chosen for.
         by_rows: whether the input arrives row by row.
         pixels: a camera's pixels as rows; None for rows of the network's own type.
+        choice: what the plan was chosen over, for the manifest; None to say nothing about it.
 
     Raises:
         UsageError: the input cannot arrive by rows, or not as such pixels.
@@ -105,6 +109,8 @@ def emit(
         peak_step=max(plan.peak_position, 0),
         optimal=plan.optimal,
         code_bytes=code_bytes,
+        plan=None if choice is None else plan_facts(schedule, plan, choice),
+        choice=choice,
     )
     return SourceTree(name=name, files=files, program=program, code_bytes=code_bytes)
 

@@ -7,11 +7,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from mcucompiler.emit.manifest_plan import stream_facts
 from mcucompiler.emit.program import Boundary, Program, ProgramStep
 from mcucompiler.emit.rows import RowInput
 from mcucompiler.lower.types import Cpu, Lowered, Stored, item_bytes
+from mcucompiler.stream.choice import Choice
 from mcucompiler.stream.reads import constant_reads
 from mcucompiler.stream.two_pass import AGAIN
+from mcucompiler.stream.types import StreamCall
 
 
 def manifest(
@@ -27,6 +30,8 @@ def manifest(
     peak_step: int,
     optimal: bool,
     code_bytes: int,
+    plan: dict[str, Any] | None,
+    choice: Choice | None,
 ) -> str:
     """The manifest's text; keys as in the README's reference."""
     calls = [step.call for step in lowered.steps]
@@ -74,7 +79,8 @@ def manifest(
                 }
             ),
         },
-        "steps": [_step(step, lowered, offsets) for step in program.steps],
+        **({} if plan is None else {"plan": plan}),
+        "steps": [_step(step, lowered, offsets, choice) for step in program.steps],
     }
     return json.dumps(tree, indent=1, ensure_ascii=True) + "\n"
 
@@ -109,7 +115,7 @@ def _boundary(entry: Boundary) -> dict[str, Any]:
     }
 
 
-def _step(printed: ProgramStep, lowered: Lowered, offsets: dict[str, int]) -> dict[str, Any]:
+def _step(printed: ProgramStep, lowered: Lowered, offsets: dict[str, int], choice: Choice | None) -> dict[str, Any]:
     step, call = printed.step, printed.step.call
     return {
         "index": printed.index,
@@ -130,6 +136,7 @@ def _step(printed: ProgramStep, lowered: Lowered, offsets: dict[str, int]) -> di
         "scratch_bytes": call.scratch_bytes,
         "arena_bytes": printed.live_bytes,
         "outputs": [_output(lowered.stored[name], offsets) for name in step.writes],
+        **({"stream": stream_facts(printed, call, choice)} if isinstance(call, StreamCall) else {}),
     }
 
 

@@ -13,6 +13,7 @@ from mcucompiler.build.firmware import read_build
 from mcucompiler.cost import CODE_ERROR
 from mcucompiler.manifest import BoundaryTensor, Manifest
 from mcucompiler.report.estimate import estimate, estimate_facts, estimate_json, estimate_note, stall_of
+from mcucompiler.report.streams import plan_explanation, plan_lines, stream_tables
 from mcucompiler.report.text import facts, kib, shortened, table
 
 _ESTIMATE_NOTE = "Cycles are estimates of the compiler's cost model, not measurements."
@@ -23,6 +24,7 @@ def network_report(manifest: Manifest) -> Iterator[RenderableType]:
     yield facts(summary(manifest))
     yield boundary_table(manifest)
     yield steps_table(manifest)
+    yield from stream_tables(manifest)
     yield estimate_note()
     for board, figures in builds(manifest).items():
         yield facts(build_facts(board, figures))
@@ -46,6 +48,7 @@ def summary(manifest: Manifest) -> list[tuple[str, str]]:
         ("compiled by", f"mcucompiler {manifest.compiler_version}"),
         ("command", manifest.command),
         *_rows(manifest),
+        *plan_lines(manifest),
         ("arena", f"{kib(memory.arena_bytes)}, lower bound {memory.lower_bound_bytes:,}"),
         ("peak", f"step {peak.index}: {peak.kind} {shortened(', '.join(peak.onnx_nodes))}" if peak else "none"),
         ("stack", f"{memory.stack_bytes:,} bytes, declared bound"),
@@ -95,7 +98,16 @@ def steps_table(manifest: Manifest) -> RenderableType:
     return table("Steps", columns, rows)
 
 
-def explanation_table(manifest: Manifest) -> RenderableType:
+def explanation(manifest: Manifest) -> Iterator[RenderableType]:
+    """Why this plan, what its streams do, and why each kernel was chosen."""
+    why = plan_explanation(manifest)
+    if why is not None:
+        yield why
+    yield from stream_tables(manifest)
+    yield kernel_table(manifest)
+
+
+def kernel_table(manifest: Manifest) -> RenderableType:
     """Why each step's kernel was chosen, and what was not taken."""
     rows = [
         (

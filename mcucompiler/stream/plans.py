@@ -101,10 +101,15 @@ class Frontier:
         self._sources.sort(key=lambda source: (source[1].cycles, source[1].bytes))
         self._plans: dict[int, Plan] = {}
 
-    def plans(self) -> tuple[Plan, ...]:
-        """The whole frontier, the fastest first."""
+    def plans(self, progress: Callable[[int, int], None] = lambda done, total: None) -> tuple[Plan, ...]:
+        """The whole frontier, the fastest first.
+
+        Args:
+            progress: called with the number of candidates that are placed and of those that there are.
+        """
         kept: list[Plan] = []
         for index in range(len(self._sources)):
+            progress(index, len(self._sources))
             if self._promises(index, kept[-1].ram_bytes if kept else None):
                 plan = self._plan(index)
                 if not kept or plan.ram_bytes < kept[-1].ram_bytes:
@@ -132,6 +137,15 @@ class Frontier:
                 if best is None or plan.ram_bytes < best.ram_bytes:
                     best = plan
         return best
+
+    def faster(self, plan: Plan) -> Plan | None:
+        """The next faster plan, which needs more memory; None where there is none."""
+        for index in reversed(range(len(self._sources))):
+            if self._sources[index][1].cycles < plan.cycles:
+                other = self._plan(index)
+                if other.ram_bytes > plan.ram_bytes:
+                    return other
+        return None
 
     def _promises(self, index: int, bound: int | None) -> bool:
         """Whether a plan may need less than ``bound`` bytes: its arena is not known before it is placed."""

@@ -59,7 +59,7 @@ def replay_stream(call: StreamCall, graph: Graph, around: Surroundings) -> Itera
 
 
 def _structure(call: StreamCall) -> Iterator[str]:
-    """Every tensor must have rows, every offset must lie in the scratch."""
+    """Every tensor must have rows, and every band must make all of its own."""
     names = {rows.tensor for rows in call.rows}
     if len(names) != len(call.rows):
         yield "a tensor has its rows in two places"
@@ -71,6 +71,12 @@ def _structure(call: StreamCall) -> Iterator[str]:
         made = next((rows.height for rows in call.rows if rows.tensor == band.writes), band.height)
         if band.height != made:
             yield f"{band.node.name!r} makes {band.runs} times {band.rows} of the {made} rows of {band.writes!r}"
+    yield from _scratch(call)
+
+
+def _scratch(call: StreamCall) -> Iterator[str]:
+    """Rings, the kernels' scratch and the counters must lie in the stream's scratch."""
+    names = {rows.tensor for rows in call.rows}
     for rows in call.rows:
         if rows.guest_of is not None:
             if rows.guest_of not in names:

@@ -166,6 +166,12 @@ class AveragePoolGlobal:
         return mean_call(context, loops, _op(context).clamp, self.name)
 
 
+def _whole_image(context: NodeContext) -> str | None:
+    """Why sums of windows would not do: the mean of a quantized image is defined by its integer sum."""
+    refused = AveragePoolGlobal().reject(context)
+    return None if refused is not None else "the window is the whole image, whose mean is defined otherwise"
+
+
 def _image_loops(context: NodeContext) -> MeanLoops | None:
     source = context.activation(0)
     return mean_loops(source, context.outputs[0], tuple(range(2, len(source.tensor.shape))))
@@ -189,7 +195,7 @@ class AveragePoolWindows:
             return f"windows of {taps} elements; up to {_MAX_UNROLLED_TAPS} are unrolled"
         if window_form(taps, source.quant, target.quant, *_bounds(context)) is None:
             return "the integer sum does not decide the float32 one"
-        return windows_reason(context) or _rows_reason(context)
+        return _whole_image(context) or windows_reason(context) or _rows_reason(context)
 
     def lower(self, context: NodeContext) -> KernelCall:
         """The call."""
@@ -215,7 +221,7 @@ class AveragePoolLoop:
         quantized = source.quant is not None and target.quant is not None
         if not quantized and (source.dtype != "float32" or target.dtype != "float32"):
             return "neither quantized nor float32 on both sides"
-        return windows_reason(context) or _rows_reason(context)
+        return _whole_image(context) or windows_reason(context) or _rows_reason(context)
 
     def lower(self, context: NodeContext) -> KernelCall:
         """The call."""

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What lies in a stream's scratch, for reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mcucompiler.stream.types import Rows, StreamCall
+
+_MOST_NAMED = 4
+
+
+def rings(call: StreamCall) -> Iterator[Rows]:
+    """The tensors of a stream that are not whole in the arena: rings, and guests in the slots of others."""
+    return (rows for rows in call.rows if rows.offset is not None or rows.guest_of is not None)
+
+
+def ring_bytes(rows: Rows) -> int:
+    """Bytes of memory of a tensor's own in the stream's scratch."""
+    return 0 if rows.offset is None else rows.slots * rows.row_bytes
+
+
+def kernel_scratch_bytes(call: StreamCall) -> int:
+    """Scratch of the kernels, which all bands share."""
+    return max((band.call.scratch_bytes for band in call.bands), default=0)
+
+
+def describe_scratch(call: StreamCall) -> str:
+    """The largest rings of a stream and what else its scratch holds, in a line for people."""
+    own = sorted((rows for rows in rings(call) if ring_bytes(rows)), key=ring_bytes, reverse=True)
+    parts = [f"{ring_bytes(rows):,} in {rows.slots} rows of {rows.tensor!r}" for rows in own[:_MOST_NAMED]]
+    rest = sum(map(ring_bytes, own[_MOST_NAMED:]))
+    if rest:
+        parts.append(f"{rest:,} in {len(own) - _MOST_NAMED} more rings")
+    if kernel_scratch_bytes(call):
+        parts.append(f"{kernel_scratch_bytes(call):,} for kernels")
+    if call.state is not None:
+        parts.append(f"{call.scratch_bytes - call.state:,} counters")
+    return ", ".join(parts) or "nothing"
