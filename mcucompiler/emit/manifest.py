@@ -90,6 +90,7 @@ def _rows(rows: RowInput) -> dict[str, Any]:
     return {
         "count": rows.count,
         "worst_cycles": rows.worst_cycles,
+        "worst_runs": rows.worst_runs,
         "pixel_format": None if pixels is None else pixels.format.name,
         "pixel_scale": [] if pixels is None else list(pixels.scale),
         "pixel_mean": [] if pixels is None else list(pixels.mean),

@@ -252,6 +252,7 @@ def _row_input(schedule: Schedule, plan: MemoryPlan, pixels: Pixels | None) -> R
         lowered.stored[lowered.fed],
         arena_bytes=plan.arena_bytes,
         worst_cycles=max(first.most_cycles, rest),
+        worst_runs=first.most_runs,
         pixels=pixels,
     )
 

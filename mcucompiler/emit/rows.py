@@ -41,6 +41,7 @@ class RowInput:
         state: offset of the state in the arena.
         mark: what the count is combined with in the state.
         worst_cycles: estimated cycles of the push that does most.
+        worst_runs: most runs of layers, a few rows each, that a push causes in a stream; 0 where rows are only kept.
         conversion: of a camera's pixels; None where rows are of the network's type.
         kernel: what converts a row, None for a copy.
         table: the constants that it is given, if any.
@@ -52,6 +53,7 @@ class RowInput:
     state: int
     mark: int
     worst_cycles: int
+    worst_runs: int
     conversion: Conversion | None
     kernel: Kernel | None
     table: ConstantArray | None
@@ -116,7 +118,9 @@ def resident_rows(schedule: Schedule, plan: MemoryPlan, pixels: Pixels | None) -
     )
 
 
-def row_input(graph: Graph, stored: Stored, *, arena_bytes: int, worst_cycles: int, pixels: Pixels | None) -> RowInput:
+def row_input(
+    graph: Graph, stored: Stored, *, arena_bytes: int, worst_cycles: int, worst_runs: int = 0, pixels: Pixels | None
+) -> RowInput:
     """How the network's input arrives.
 
     Args:
@@ -124,6 +128,7 @@ def row_input(graph: Graph, stored: Stored, *, arena_bytes: int, worst_cycles: i
         stored: its input.
         arena_bytes: what the plan needs; the state comes after it.
         worst_cycles: estimate for the most that a push does.
+        worst_runs: most runs of layers that a push causes in a stream.
         pixels: a camera's format; None where rows are of the network's own type.
 
     Raises:
@@ -142,6 +147,7 @@ def row_input(graph: Graph, stored: Stored, *, arena_bytes: int, worst_cycles: i
         state=-(-arena_bytes // 4) * 4,
         mark=int(graph.digest[:_MARK_DIGITS] or "0", 16),
         worst_cycles=worst_cycles,
+        worst_runs=worst_runs,
         conversion=how,
         kernel=None if how is None else _kernel(how, shape[2]),
         table=table,

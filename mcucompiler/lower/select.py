@@ -82,14 +82,19 @@ def select_kernels(
     return tuple(_step(laid_out, candidates, index) for candidates, index in zip(found, chosen, strict=True))
 
 
+def options_for(options: LoweringOptions, node: Node) -> LoweringOptions:
+    """The options that a node's kernels are chosen by."""
+    return replace(options, optimize="size") if node.name in options.small else options
+
+
 def constant_bytes(call: KernelCall) -> int:
     """Bytes of a call's weights and tables."""
     return sum(argument.array.values.nbytes for argument in call.arguments if isinstance(argument, ConstantArg))
 
 
 def _candidates(laid_out: LaidOut, views: Views, node: Node, options: LoweringOptions) -> _Candidates:
-    by_size = options.optimize == "size" or node.name in options.small
-    context = _context(laid_out, views, node, replace(options, optimize="size") if by_size else options)
+    options = options_for(options, node)
+    context = _context(laid_out, views, node, options)
     calls: list[KernelCall] = []
     refused: list[tuple[str, str]] = []
     for variant in variants_of(node.op):
@@ -98,7 +103,7 @@ def _candidates(laid_out: LaidOut, views: Views, node: Node, options: LoweringOp
             calls.append(variant.lower(context))
         else:
             refused.append((variant.name, reason))
-    return _Candidates(node=node, by_size=by_size, calls=tuple(calls), refused=tuple(refused))
+    return _Candidates(node=node, by_size=options.optimize == "size", calls=tuple(calls), refused=tuple(refused))
 
 
 def _fastest(calls: Sequence[KernelCall]) -> int:

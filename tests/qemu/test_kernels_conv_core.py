@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from mcucompiler.ops.gemm import Gemm
 from tests.support.conv_cases import Numbers, integer_case, plain_conv, shaped_cases
 from tests.support.kernel_qemu import measure_cases
 from tests.support.kernels import Case, lowered, reference_of, run_cases
+from tests.support.packed_cases import packed_cases
 
 pytestmark = pytest.mark.qemu
 
@@ -77,3 +80,23 @@ def test_instructions_per_product() -> None:
         np.testing.assert_array_equal(measured.outputs[0], reference_of(case)[0])
         assert measured.instructions / macs < limit, call.kernel.label
         assert 0.75 < call.instructions / measured.instructions < 1.35, call.kernel.label
+
+
+def test_packed_sums_agree_with_their_twin_on_random_shapes() -> None:
+    cases = packed_cases(np.random.default_rng(21), 40)
+    twins = run_cases(cases)
+    for case, measured, twin in zip(cases, measure_cases(cases), twins, strict=True):
+        np.testing.assert_array_equal(measured.outputs[0], reference_of(case)[0])
+        np.testing.assert_array_equal(measured.outputs[0], twin[0])
+        assert measured.stack_bytes <= lowered(case)[1].stack_bytes
+
+
+def test_instructions_of_packed_sums() -> None:
+    """Upper bounds some percent above what was measured; the estimate is within two percent."""
+    for width, limit in [(32, 1.03), (16, 1.03)]:
+        case = replace(plain_conv((32, 8, width), 32, (3, 3)), variant="conv_packed")
+        context, call = lowered(case)
+        measured = measure_cases([case])[0]
+        np.testing.assert_array_equal(measured.outputs[0], reference_of(case)[0])
+        assert measured.instructions / case.op.macs(context.tensors, case.outputs) < limit
+        assert 0.98 < call.instructions / measured.instructions < 1.02

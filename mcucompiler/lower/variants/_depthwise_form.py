@@ -28,7 +28,7 @@ from mcucompiler.numerics.requantize import wrap32
 
 _MOST_FRAME_TAPS = 64  # words of taps of a channel, in the frame
 _MOST_CHANNELS = 65535
-_PACKED_SUMS = (4, 3)  # sums at a time that are tried
+_PACKED_SUMS = (3, 4)  # sums at a time that are tried
 _DUAL_SUMS = (8, 6)  # outputs at a time that are tried
 # Packed sums rely on SMLAL taking one cycle, which others measured and we did not: a small gain is not worth it.
 _PACKED_GAIN = 0.9
@@ -51,9 +51,10 @@ def scheduled_form(
     refusal = _refusal(window, narrow)
     if refusal is not None:
         return refusal
-    best = _best([_dual_form(window, tail, most, rows=rows) for most in _DUAL_SUMS])
+    few = 1 if rows else None  # planning streams asks for many bands
+    best = _best([_dual_form(window, tail, most, rows=rows) for most in _DUAL_SUMS[:few]])
     if window.stride == (1, 1) and window.dilation[1] == 1 and bool(packable(layer).all()):
-        packed = _best([_packed_form(window, tail, most, rows=rows) for most in _PACKED_SUMS])
+        packed = _best([_packed_form(window, tail, most, rows=rows) for most in _PACKED_SUMS[:few]])
         best = packed if _cycles(packed) < _PACKED_GAIN * _cycles(best) else best
     if math.isinf(_cycles(best)):
         return "the pixels of a row lie too far apart, or the sums find no registers"
@@ -61,9 +62,9 @@ def scheduled_form(
 
 
 def _best(forms: Sequence[DepthwiseForm]) -> DepthwiseForm:
-    """The form of least estimated cycles, the address of the outputs in a register or not."""
-    held = [replace(form, row=replace(form.row, held=True)) for form in forms]
-    return min((*held, *forms), key=_cycles)
+    """The form of least estimated cycles, the address of the outputs in a register if that is better."""
+    best = min(forms, key=_cycles)
+    return min(replace(best, row=replace(best.row, held=True)), best, key=_cycles)
 
 
 def packable(layer: WeightedLayer) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

@@ -13,13 +13,13 @@ from mcucompiler.lower.types import (
     KernelCall,
     NodeContext,
     OutputArg,
-    Overlap,
     Param,
     ScalarArg,
     ScratchArg,
     Variant,
     kernel,
 )
+from mcucompiler.lower.variants._conv import conv_overlaps, conv_refusal, layer_of
 from mcucompiler.lower.variants._pointwise import (
     ACTIVATIONS,
     COLUMNS,
@@ -39,20 +39,19 @@ from mcucompiler.lower.variants._products import (
     pack_layer,
     stream_comment,
 )
-from mcucompiler.lower.variants._weighted import WeightedLayer, exactness, integer_refusal, weighted_layer
-from mcucompiler.lower.variants._window import Window, overlap_distance, window_of
+from mcucompiler.lower.variants._weighted import WeightedLayer, exactness
+from mcucompiler.lower.variants._window import Window, window_of
 from mcucompiler.lower.variants.conv_float import FloatConv
+from mcucompiler.lower.variants.conv_packed import PackedConv
 from mcucompiler.lower.variants.depthwise import Depthwise
-from mcucompiler.ops.conv import Conv
 
 STRIDED_INPUT = True
 STRIDED_OUTPUT = True
-ROW_POINTERS = frozenset({"conv", "depthwise"})
+ROW_POINTERS = frozenset({"conv", "conv_packed", "depthwise"})
 
 _CYCLES_PER_INSTRUCTION = 0.9  # of what the C compiler orders
 _GATHER_STACK_BYTES = 176
 _MOST_INNER_RUNS = 12  # memcpys in a row for a window inside the input
-_MOST_CHANNELS = 65536  # channel indices are halfwords
 _BAND = (Param(ctype="const int8_t *const *", name="rows"), OFMAP)
 
 
@@ -139,19 +138,6 @@ class GeneralConv:
         )
 
 
-def conv_refusal(context: NodeContext, window: Window) -> str | None:
-    """What the kernels of products cannot do."""
-    if window.channels_out > _MOST_CHANNELS:
-        return f"{window.channels_out} output channels, at most {_MOST_CHANNELS} are supported"
-    return integer_refusal(context)
-
-
-def layer_of(context: NodeContext) -> WeightedLayer:
-    """The integer program of a Conv node."""
-    op = context.node.op
-    return weighted_layer(context, op.clamp if isinstance(op, Conv) else None)
-
-
 def by_window_order(layer: WeightedLayer, window: Window) -> WeightedLayer:
     """The layer with weights in the order kernel row, kernel column, channel."""
     taps = window.kernel[0] * window.kernel[1]
@@ -162,15 +148,6 @@ def by_window_order(layer: WeightedLayer, window: Window) -> WeightedLayer:
         form=layer.form,
         zero_point=layer.zero_point,
     )
-
-
-def conv_overlaps(window: Window, *, group: int) -> tuple[Overlap, ...]:
-    """The output may follow the input from below, where rows are read before their bytes are written."""
-    if not (window.in_dense and window.out_dense) or window.groups > 1 or window.row_pointers:
-        return ()
-    distance = overlap_distance(window, group)
-    size_out = window.pixels_out * window.channels_out
-    return (Overlap(input=0, output=0, same=False, distance=distance),) if distance < size_out else ()
 
 
 def _general_kernel(window: Window, blocking: Blocking, packed: PackedLayer, padded: bool, bytes_stride: int) -> Kernel:
@@ -227,4 +204,4 @@ def _general_kernel(window: Window, blocking: Blocking, packed: PackedLayer, pad
     )
 
 
-VARIANTS: tuple[Variant, ...] = (Pointwise(), Depthwise(), GeneralConv(), FloatConv())
+VARIANTS: tuple[Variant, ...] = (Pointwise(), Depthwise(), GeneralConv(), PackedConv(), FloatConv())

@@ -23,7 +23,7 @@ from mcucompiler.machine.blocks.products import Effort
 
 _CHANNEL, _TAPS, _LINE, _NEXT, _EACH_FLOAT, _FLOAT_ROWS = range(1, 7)  # labels
 _ROW, _FLOAT_ROW = 10, 20  # labels, with those of parts behind them
-_TAPS_AT_ONCE = 25  # so many taps are unpacked without a loop
+_TAPS_AT_ONCE = 49  # so many taps are unpacked without a loop
 _WORDS_AT_ONCE = 16  # so many words of a plane are packed without a loop
 
 

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reference networks in streams: every plan computes what the reference does."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mcucompiler.pipeline import Goal, Hooks, find_frontier, plan_layers
+from mcucompiler.reference import execute
+from mcucompiler.stream.plans import Plan
+from tests.support.graphs import random_feeds
+from tests.support.reference_networks import QDQ, QOPERATOR, model
+from tests.support.stream_machine import Machine
+from tests.support.streams import Subject, check_program, streams, subject
+
+SMALL = ("pt_resnet8.qop_u8s8_pc", "pt_unet_small.qop_s8s8")
+OTHERS = tuple(name for name in (*QOPERATOR, *QDQ) if "ad01" not in name and "legacy" not in name)
+
+
+@cache
+def network(name: str) -> Subject:
+    return subject(model(name))
+
+
+def assert_right(plan: Plan) -> None:
+    graph = plan.lowered.graph
+    feeds = random_feeds(graph, 3)
+    got = Machine(plan).run(feeds)
+    for name, value in execute(graph, feeds).items():
+        np.testing.assert_array_equal(got[name], value, err_msg=name, strict=True)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_longest_streams_on_bytes(name: str) -> None:
+    """In numpy, with dead bytes spoiled: windows kept, or made anew where that is possible."""
+    own = network(name)
+    choices = own.longest(expand=name.endswith("qop"))
+    plan = own.plan(*choices)
+    if not list(streams(plan)):
+        pytest.skip("no two layers that can be bands follow one another")
+    assert_right(plan)
+
+
+@pytest.mark.parametrize("name", ["mlperf_vww96.qop", "tinyengine_vww.qop"])
+def test_longest_streams_in_c(name: str, tmp_path: Path) -> None:
+    own = network(name)
+    check_program(own, own.plan(*own.longest(rows=2)), tmp_path / "net", count=1)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_plans_of_the_frontier_in_c(name: str, tmp_path: Path) -> None:
+    """The smallest, and one from the middle."""
+    own = network(name)
+    layered = plan_layers(own.graph, own.composer.lowered.options, Hooks())
+    found = find_frontier(own.graph, layered, Goal(), Hooks()).plans()
+    assert found[-1].ram_bytes < min(plan.ram_bytes for plan in layered)
+    for number, plan in enumerate({found[len(found) // 2], found[-1]}):
+        assert_right(plan)
+        check_program(own, plan, tmp_path / f"net{number}", sanitize=number == 0, count=1)
