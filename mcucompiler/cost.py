@@ -17,8 +17,8 @@ from mcucompiler.board_parts import FLASH_WORD_BYTES
 from mcucompiler.boards import Board
 
 CYCLE_ERROR = (
-    "cycles are estimates of a model of the core: for scheduled assembly within 3 % of llvm-mca 14 over whole networks "
-    "(single blocks up to 10 % above and 36 % below it), of unknown error for compiled C; not compared with a board"
+    "cycles are estimates of a model of the core: for scheduled assembly within 7 % of llvm-mca 14 over whole networks "
+    "(single blocks up to 50 % above and 36 % below it), of unknown error for compiled C; not compared with a board"
 )
 CODE_ERROR = "within 10 % of what GCC 12 makes"
 _AXI_BYTES, _MATRIX_CYCLES = 8, 2

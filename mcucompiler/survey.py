@@ -54,6 +54,11 @@ class Survey:
         """Multiply-accumulates of the network, each counted once."""
         return sum(step.macs for step in self.choice.layered.lowered.steps)
 
+    @property
+    def fastest_cycles(self) -> int:
+        """Estimated cycles of the fastest plan."""
+        return self.plans[0].cycles
+
     def done_macs(self, plan: Plan) -> int:
         """Multiply-accumulates that a plan does, with those that it repeats."""
         steps = plan.lowered.steps

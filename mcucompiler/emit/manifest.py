@@ -118,6 +118,7 @@ def _boundary(entry: Boundary) -> dict[str, Any]:
 
 def _step(printed: ProgramStep, lowered: Lowered, offsets: dict[str, int], choice: Choice | None) -> dict[str, Any]:
     step, call = printed.step, printed.step.call
+    stream = stream_facts(printed, call, choice) if isinstance(call, StreamCall) else None
     return {
         "index": printed.index,
         "kind": step.kind,
@@ -125,7 +126,7 @@ def _step(printed: ProgramStep, lowered: Lowered, offsets: dict[str, int], choic
         "onnx_nodes": list(step.sources),
         "kernel": printed.function,
         "variant": call.variant,
-        "reason": call.reason,
+        "reason": call.reason if stream is None else stream["reason"],
         "rejected": [list(pair) for pair in step.rejected],
         "macs": step.macs,
         "estimated_cycles": call.cycles,
@@ -137,7 +138,7 @@ def _step(printed: ProgramStep, lowered: Lowered, offsets: dict[str, int], choic
         "scratch_bytes": call.scratch_bytes,
         "arena_bytes": printed.live_bytes,
         "outputs": [_output(lowered.stored[name], offsets) for name in step.writes],
-        **({"stream": stream_facts(printed, call, choice)} if isinstance(call, StreamCall) else {}),
+        **({} if stream is None else {"stream": stream}),
     }
 
 

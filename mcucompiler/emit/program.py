@@ -259,11 +259,9 @@ def _row_input(schedule: Schedule, plan: MemoryPlan, pixels: Pixels | None) -> R
 
 def _row_place(rows: RowInput, lowered: Lowered, first: ProgramStep, symbols: Symbols) -> str:
     """C expression of the offset in the arena of row ``index``."""
-    call = first.step.call
-    if lowered.fed is None or not isinstance(call, StreamCall):
-        return f"{symbols.place(lowered.stored[lowered.graph.inputs[0]])} + index * {rows.tensor_bytes}u"
-    ring = call.rows_of(lowered.fed)
-    return f"{symbols.scratch(first.index)} + {ring.offset} + index % {ring.slots}u * {ring.row_bytes}u"
+    if lowered.fed is not None and first.stream is not None:
+        return first.stream.fed_row
+    return f"{symbols.place(lowered.stored[lowered.graph.inputs[0]])} + index * {rows.tensor_bytes}u"
 
 
 def _served(graph: Graph, steps: Sequence[LoweredStep]) -> dict[Kernel, list[str]]:

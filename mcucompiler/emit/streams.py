@@ -106,12 +106,14 @@ class PrintedStream:
         step: index of its step.
         state: C expression of the offset of its counters, "" where they live on the stack.
         bands: the last one first.
+        fed_row: C expression of the offset of row ``index`` of the tensor whose rows are pushed, "" for none.
     """
 
     function: str
     step: int
     state: str
     bands: tuple[PrintedBand, ...]
+    fed_row: str = ""
 
 
 def border_arrays(steps: Sequence[LoweredStep]) -> dict[int, ConstantArray]:
@@ -170,7 +172,7 @@ def print_stream(
     printer = _Printer(call, position, lowered, symbols, pool, borders)
     bands = tuple(printer.band(index, names) for index in range(len(call.bands)))
     state = "" if call.state is None else f"{symbols.scratch(position)} + {call.state}"
-    return PrintedStream(function=function, step=position, state=state, bands=bands[::-1])
+    return PrintedStream(function=function, step=position, state=state, bands=bands[::-1], fed_row=printer.fed_row())
 
 
 class _Printer:
@@ -187,6 +189,10 @@ class _Printer:
         self.symbols, self.pool, self.borders = symbols, pool, borders
         self.maker = {band.writes: index for index, band in enumerate(call.bands)}
         self.nodes = {node.name: node for band in call.bands for node, _ in band.kernels}
+
+    def fed_row(self) -> str:
+        """C expression of the offset of row ``index`` of the tensor whose rows are pushed."""
+        return "" if self.call.fed is None else self._row(self.call.rows_of(self.call.fed), "index")
 
     def band(self, index: int, names: Mapping[Kernel, str]) -> PrintedBand:
         """A band with the names of its kernels."""
@@ -316,20 +322,27 @@ class _Printer:
         symbol = self.symbols.scratch(self.position)
         return f"{symbol} + {offset}" if offset else symbol
 
-    def _row(self, rows: Rows, row: str, unit: int = 1) -> str:
-        """C expression of the offset in the arena of a row, given one of its number, a multiple of ``unit``."""
+    def _row(self, rows: Rows, row: str, unit: int = 1, *, wraps: bool = False) -> str:
+        """C expression of the offset in the arena of a row, given one of its number.
+
+        Args:
+            rows: of the tensor.
+            row: C expression of the number.
+            unit: what it is a multiple of.
+            wraps: whether it may exceed the height.
+        """
         if rows.guest_of is not None:
             host = self.call.rows_of(rows.guest_of)
             if (rows.lead, rows.stride) == (0, 1):
                 return self._row(host, row, unit)
             lead = rows.lead % host.slots
-            return self._row(host, f"({row}{_times(rows.stride)}{f' + {lead}u' if lead else ''})")
+            return self._row(host, f"({row}{_times(rows.stride)}{f' + {lead}u' if lead else ''})", wraps=True)
         if rows.offset is None:
             start = self.symbols.place(self.lowered.stored[rows.tensor])
             return f"{start} + {row} * {rows.row_bytes}u"
         if unit % rows.slots == 0:
             return self._scratch(rows.offset)
-        slot = f"{row} % {rows.slots}u" if rows.slots < rows.height else row
+        slot = f"{row} % {rows.slots}u" if wraps or rows.slots < rows.height else row
         return f"{self._scratch(rows.offset)} + {slot} * {rows.row_bytes}u"
 
     def _input(self, index: int, number: int, reading: Reading, ctype: str) -> str:

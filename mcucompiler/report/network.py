@@ -174,7 +174,7 @@ def _code(manifest: Manifest) -> list[tuple[str, str]]:
 
 
 def _recomputed(manifest: Manifest) -> str:
-    return f", {manifest.recomputed_macs:,} of them recomputed" if manifest.recomputed_macs else ""
+    return f", and {manifest.recomputed_macs:,} recomputed" if manifest.recomputed_macs else ""
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -62,7 +62,7 @@ def plan_json(survey: Survey, plan: Plan) -> dict[str, Any]:
         "optimal": plan.memory.optimal,
         "estimated_cycles": plan.cycles,
         "estimated_ms": survey.milliseconds(plan),
-        "times_fastest": round(plan.cycles / max(survey.choice.fastest_cycles, 1), 4),
+        "times_fastest": round(plan.cycles / max(survey.fastest_cycles, 1), 4),
         "recomputed_macs": recomputed,
         "recomputed_percent": round(100 * recomputed / max(survey.macs, 1), 2),
         "flash_bytes_read": sum(flash_bytes_read(step.call, cache) for step in steps),

@@ -312,6 +312,7 @@ def find_edges(composer: Composer, fed: str | None, progress: Callable[[int, int
         progress: called with the cut and the number of cuts.
     """
     graph: nx.MultiDiGraph[int] = nx.MultiDiGraph()
+    graph.add_nodes_from(range(len(composer.lowered.steps) + 1))
     for edge in _Search(composer, fed).edges(progress):
         graph.add_edge(edge.choice.first, edge.choice.stop, edge=edge)
     return graph

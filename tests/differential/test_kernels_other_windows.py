@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcucompiler.lower.variants.average_pool import window_form
-from mcucompiler.ops import AveragePool, ReduceMean
+from mcucompiler.ops import AveragePool, ConvTranspose, ReduceMean
 from tests.support.kernels import lowered
 from tests.support.random_cases import (
     batch,
@@ -21,7 +21,16 @@ from tests.support.random_cases import (
     unary_case,
     variants_used,
 )
-from tests.support.window_cases import a_conv_transpose, a_mean, a_pool, a_pool_of_rows, a_resize, a_softmax
+from tests.support.window_cases import (
+    a_conv_transpose,
+    a_disjoint_conv_transpose,
+    a_mean,
+    a_pool,
+    a_pool_of_rows,
+    a_resize,
+    a_softmax,
+    weights,
+)
 
 SEEDS = st.integers(0, 2**32 - 1)
 FEW = settings(max_examples=3, deadline=None, derandomize=True, database=None)
@@ -75,13 +84,37 @@ def test_transposed_convolutions(seed: int) -> None:
     check(batch(a_conv_transpose, seed, 25))
 
 
+@FEW
+@given(seed=SEEDS)
+def test_transposed_convolutions_as_products(seed: int) -> None:
+    check(batch(a_disjoint_conv_transpose, seed, 25))
+
+
+def test_products_of_transposed_convolutions_need_disjoint_windows() -> None:
+    rng = np.random.default_rng(0)
+    x, y_quant = tensor("x", (1, 4, 5, 5), "int8", quant(0.1, 3)), quant(0.1, 0)
+    w = weights(rng, (4, 6, 2, 2), 1, "int8")
+    plain = {"strides": (2, 2), "pads": (0,) * 4, "dilations": (1, 1), "output_padding": (0, 0)}
+    changes: tuple[dict[str, tuple[int, ...]], ...] = (
+        {"strides": (1, 2)},
+        {"pads": (0, 1, 0, 0)},
+        {"output_padding": (0, 1)},
+        {"dilations": (1, 2)},
+    )
+    for change in ({}, *changes):
+        op = ConvTranspose(**{**plain, **change})
+        y = tensor("y", op.output_shapes((x, w, None))[0], "int8", y_quant)
+        variant = lowered(unary_case(rng, op, x, y, constants=(w, None), strided=False))[1].variant
+        assert variant == ("conv_transpose" if change else "conv_transpose_product"), change
+
+
 def test_no_compiler_or_option_matters() -> None:
-    makers = (a_pool, a_mean, a_softmax, a_resize, a_conv_transpose)
+    makers = (a_pool, a_mean, a_softmax, a_resize, a_conv_transpose, a_disjoint_conv_transpose)
     cases = [case for number, make in enumerate(makers) for case in batch(make, 40 + number, 12)]
     check(cases, sanitize=False, cflags=("-std=c11", "-O3", "-ffp-contract=fast", "-march=native"))
     check(cases, sanitize=False, cflags=("-std=c17", "-O2", "-ffp-contract=fast"), compiler="clang")
     wanted = {"max_pool", "average_pool", "average_pool_float", "reduce_mean", "softmax", "resize_linear"}
-    assert wanted | {"resize_linear_integer", "conv_transpose"} <= variants_used(cases)
+    assert wanted | {"resize_linear_integer", "conv_transpose", "conv_transpose_product"} <= variants_used(cases)
 
 
 def test_large_means_flush_their_lanes() -> None:

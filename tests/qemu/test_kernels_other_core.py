@@ -31,7 +31,15 @@ from tests.support.kernel_qemu import build_cases, measure_cases
 from tests.support.kernels import Case, lowered, reference_of
 from tests.support.move_cases import a_concat, a_copy, a_flip, a_lookup, a_nearest, a_pad, a_slice, a_transpose
 from tests.support.random_cases import batch, constant, quant, tensor, unary_case, values
-from tests.support.window_cases import a_conv_transpose, a_mean, a_pool, a_pool_of_rows, a_resize, a_softmax
+from tests.support.window_cases import (
+    a_conv_transpose,
+    a_disjoint_conv_transpose,
+    a_mean,
+    a_pool,
+    a_pool_of_rows,
+    a_resize,
+    a_softmax,
+)
 
 pytestmark = pytest.mark.qemu
 
@@ -55,7 +63,7 @@ def compare(cases: Sequence[Case]) -> list[int]:
     "makers",
     [
         (a_copy, a_transpose, a_slice, a_concat, a_lookup, a_flip, a_pad, a_nearest),
-        (a_pool, a_pool_of_rows, a_mean, a_softmax, a_resize, a_conv_transpose),
+        (a_pool, a_pool_of_rows, a_mean, a_softmax, a_resize, a_conv_transpose, a_disjoint_conv_transpose),
         (a_pair, a_pair, a_conversion),
     ],
     ids=["moves", "windows", "arithmetic"],

@@ -374,56 +374,61 @@ class _Stream:
         return target.replace(shape=(1, target.shape[1], rows, target.shape[3]))
 
     def _expanded(self, band: Band, run: int) -> None:
-        """Chunk by chunk: the expanded rows of the window into their buffer, then these channels of the output."""
-        assert band.expansion is not None
-        made = self.graph.tensors[band.writes]
-        result = np.zeros((1, made.shape[1], band.rows, made.shape[3]), made.dtype)
-        firsts = [chunk.channel for chunk in band.expansion.chunks]
-        for chunk, first, stop in zip(band.expansion.chunks, firsts, [*firsts[1:], made.shape[1]], strict=True):
-            self._expand(band, run, first, stop, chunk.expand.scratch_bytes)
+        """Chunk by chunk: the expanded rows of the window into their buffer, and from there into the convolution.
+
+        The convolution keeps channels apart, so that it may be done for all of them at the end; nothing is written to
+        the output before.
+        """
+        expansion = band.expansion
+        assert expansion is not None
+        wide, *constants = self.graph.ins(band.node)
+        assert wide is not None
+        ((_, reading),) = band.readings
+        window = self._window(reading, run)
+        value = np.zeros((1, wide.shape[1], len(window), wide.shape[3]), wide.dtype)
+        made: dict[tuple[int, bytes], Array] = {}
+        firsts = [chunk.channel for chunk in expansion.chunks]
+        for chunk, first, stop in zip(expansion.chunks, firsts, [*firsts[1:], wide.shape[1]], strict=True):
+            self._expand(expansion, window, first, stop, chunk.expand.scratch_bytes, made)
             self._spoil_scratch(chunk.depthwise.scratch_bytes)
-            result[:, first:stop] = self._convolve(band, run, first, stop)
+            part = wide.replace(shape=(1, stop - first, 1, wide.shape[3]))
+            starts = [None if start is None else self._buffer(expansion, row) for row, start in enumerate(window)]
+            value[:, first:stop] = self._load(part, starts, expansion.border)
             self._spoil_scratch(chunk.depthwise.scratch_bytes)
-        # The kernels write their channels straight to the output; between chunks nothing else is written.
+        tensors = [wide.replace(shape=value.shape), *constants]
+        target = self._banded(band.node, band.rows)
+        (result,) = _apply(band.node, tensors, target, [value, *(c and c.data for c in constants)])
         self._put(band.writes, run * band.rows, result)
 
     def _buffer(self, expansion: Expansion, row: int) -> int:
         return self.scratch + self.call.kernel_scratch + expansion.buffer + row * expansion.row_bytes
 
-    def _expand(self, band: Band, run: int, first: int, stop: int, scratch: int) -> None:
-        expansion = band.expansion
-        assert expansion is not None
-        ((_, reading),) = band.readings
-        node = expansion.node
-        source, *constants = self.graph.ins(node)
+    def _expand(
+        self,
+        expansion: Expansion,
+        window: list[int | None],
+        first: int,
+        stop: int,
+        scratch: int,
+        made: dict[tuple[int, bytes], Array],
+    ) -> None:
+        """Some channels of the rows of a window; ``made`` remembers all channels of what was computed before."""
+        source, *constants = self.graph.ins(expansion.node)
         assert source is not None
-        target = self._banded(node, 1)
-        for row, start in enumerate(self._window(reading, run)):
-            if start is not None:
-                self._spoil_scratch(scratch)
-                value = self._load(source, [start], 0)
+        target = self._banded(expansion.node, 1)
+        for row, start in enumerate(window):
+            if start is None:
+                continue
+            self._spoil_scratch(scratch)
+            value = self._load(source, [start], 0)
+            key = row, value.tobytes()
+            if key not in made:
                 tensors = [source.replace(shape=value.shape), *constants]
-                (wide,) = _apply(node, tensors, target, [value, *(c and c.data for c in constants)])
-                data = wide[0, first:stop, 0].T.tobytes()
-                at = self._buffer(expansion, row)
-                self.m.arena[at : at + len(data)] = np.frombuffer(data, np.uint8)
-                self._spoil_scratch(scratch)
-
-    def _convolve(self, band: Band, run: int, first: int, stop: int) -> Array:
-        expansion = band.expansion
-        assert expansion is not None
-        ((_, reading),) = band.readings
-        wide, *constants = self.graph.ins(band.node)
-        assert wide is not None
-        window = self._window(reading, run)
-        part = wide.replace(shape=(1, stop - first, 1, wide.shape[3]))
-        starts = [None if start is None else self._buffer(expansion, row) for row, start in enumerate(window)]
-        value = np.zeros((1, wide.shape[1], len(window), wide.shape[3]), wide.dtype)
-        value[:, first:stop] = self._load(part, starts, expansion.border)
-        tensors = [wide.replace(shape=value.shape), *constants]
-        target = self._banded(band.node, band.rows)
-        (result,) = _apply(band.node, tensors, target, [value, *(c and c.data for c in constants)])
-        return np.asarray(result[:, first:stop])
+                (made[key],) = _apply(expansion.node, tensors, target, [value, *(c and c.data for c in constants)])
+            data = made[key][0, first:stop, 0].T.tobytes()
+            at = self._buffer(expansion, row)
+            self.m.arena[at : at + len(data)] = np.frombuffer(data, np.uint8)
+            self._spoil_scratch(scratch)
 
 
 def _apply(node: Node, tensors: list[Tensor | None], target: Tensor, values: list[Array | None]) -> tuple[Array, ...]:

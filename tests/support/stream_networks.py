@@ -193,12 +193,21 @@ def dilated(n: Network) -> list[Value]:
     return [n.conv(n.conv(x, 10, (2, 3), groups=2, pads=[1, 0, 0, 1]), 5, (1, 1), strides=[2, 2])]
 
 
+def few_rows(n: Network) -> list[Value]:
+    """Rings with as many slots as the image has rows, in which rows of others lie that begin before the image does."""
+    x = n.conv(n.input((1, 3, 6, 7)), 5, (3, 3), strides=[2, 2], pads=PAD1)
+    for _ in range(2):
+        x = n.conv(n.conv(n.conv(x, 12, (1, 1)), 12, (3, 3), groups=12, pads=PAD1), 6, (1, 1))
+    return [x]
+
+
 _MAKERS: tuple[Callable[[Network], list[Value]], ...] = (
     bottlenecks,
     pyramid,
     pools_as_wide_as_the_image,
     gated,
     dilated,
+    few_rows,
 )
 NETWORKS = tuple(maker.__name__ for maker in _MAKERS)
 

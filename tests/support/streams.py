@@ -10,15 +10,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from mcucompiler.api import CompiledModel, CompileOptions
-from mcucompiler.boards import load_board
 from mcucompiler.emit import emit
 from mcucompiler.ir.graph import Graph
 from mcucompiler.lower import lower_graph
 from mcucompiler.lower.types import Cpu, Lowered, LoweredStep, LoweringOptions
 from mcucompiler.manifest import Manifest, read_manifest
 from mcucompiler.memory.verify import verify_memory
-from mcucompiler.pipeline import Planned, import_and_rewrite
+from mcucompiler.pipeline import import_and_rewrite
 from mcucompiler.run import make_runner, seeded_samples
 from mcucompiler.schedule import make_schedule
 from mcucompiler.schedule.verify import verify_schedule
@@ -34,7 +32,6 @@ ROWS = (1, 2, 4)
 class Subject:
     """A network that is ready for streams."""
 
-    imported: Graph
     graph: Graph
     composer: Composer
 
@@ -78,22 +75,24 @@ class Subject:
         return choices
 
     def _choice(self, first: int, stop: int, rows: int, expand: bool) -> GroupChoice:
-        taken: frozenset[int] = frozenset()
-        for index in range(first, stop - 1) if expand else ():
-            wanted = taken | {index}
-            if self.composer.maker.expandable(index) and self.possible(
-                first=first, stop=stop, rows=rows, expansions=wanted
-            ):
-                taken = wanted
-        return GroupChoice(first=first, stop=stop, rows=rows, expansions=taken)
+        """With all expansions that are possible together, or with as many as can be had one after the other."""
+        choice = GroupChoice(first=first, stop=stop, rows=rows)
+        wanted = [index for index in range(first, stop - 1) if expand and self.composer.maker.expandable(index)]
+        whole = replace(choice, expansions=frozenset(wanted))
+        if self.composer.stream(whole) is not None:
+            return whole
+        for index in wanted:
+            wider = replace(choice, expansions=choice.expansions | {index})
+            choice = wider if self.composer.stream(wider) is not None else choice
+        return choice
 
 
 def subject(model: bytes | Path, *, share_concats: bool = True, cpu: Cpu | None = None) -> Subject:
     """A network, its layers in the order of its layer-by-layer plan."""
-    imported, graph = import_and_rewrite(model)
+    _, graph = import_and_rewrite(model)
     options = LoweringOptions(cpu=cpu or Cpu())
     lowered = lower_graph(graph, options, share_concats=share_concats)
-    return Subject(imported, graph, Composer(in_order(make_schedule(lowered))))
+    return Subject(graph, Composer(in_order(make_schedule(lowered))))
 
 
 @st.composite
@@ -134,38 +133,32 @@ def _choices(draw: st.DrawFn, subject: Subject, first: int, fed: str | None) -> 
     return choice
 
 
-def program(subject: Subject, plan: Plan, folder: Path) -> tuple[CompiledModel, Manifest]:
+def program(plan: Plan, folder: Path) -> Manifest:
     """The C of a plan, written to ``folder``."""
-    options, board = CompileOptions(name="net"), load_board("mps2-an500")
-    planned = Planned(
-        imported=subject.imported,
-        graph=subject.graph,
-        lowered=plan.lowered,
-        schedule=plan.schedule,
-        plan=plan.memory,
-    )
     tree = emit(
         plan.schedule,
         plan.memory,
         name="net",
         version="0",
         command="test",
-        board=board.name,
+        board="mps2-an500",
         cpu=plan.lowered.options.cpu,
+        by_rows=plan.lowered.fed is not None,
     )
-    result = CompiledModel(options=options, board=board, planned=planned, tree=tree)
-    result.write(folder)
-    return result, read_manifest(folder)
+    folder.mkdir(parents=True)
+    for name, text in tree.files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return read_manifest(folder)
 
 
 def check_program(
     subject: Subject, plan: Plan, folder: Path, *, on: str = "host", sanitize: bool = False, count: int = 2
 ) -> None:
     """The C of a plan computes what the reference does."""
-    result, manifest = program(subject, plan, folder)
+    manifest = program(plan, folder)
     samples = seeded_samples(manifest, count)
     got = run_program(make_runner(manifest, on, sanitize=sanitize), manifest, samples)
-    assert_equal(got, run_reference(result, manifest, samples))
+    assert_equal(got, run_reference(subject, manifest, samples))
 
 
 def streams(plan: Plan) -> Iterator[tuple[int, StreamCall]]:

@@ -189,3 +189,29 @@ def a_conv_transpose(rng: Rng) -> Case:
             continue  # the padding removes the whole output: take another
         y = tensor("y", result, dtype, random_quant(rng, dtype))
         return unary_case(rng, op, x, y, constants=(w, bias), options=options(rng))
+
+
+def a_disjoint_conv_transpose(rng: Rng) -> Case:
+    """Stride = kernel, nothing cut off: every output has one tap."""
+    rank, batch = int(rng.integers(1, 3)), int(rng.integers(1, 3))
+    shape = (batch, int(rng.integers(1, 11)), *(int(n) for n in rng.integers(1, 11, rank)))
+    kernel = tuple(int(k) for k in rng.integers(2, 5, rank)) if rng.random() < 0.8 else (1, 3)[-rank:]
+    channels = int(rng.integers(1, 9))
+    w = weights(rng, (shape[1], channels, *kernel), 1, "int8")
+    op = ConvTranspose(
+        strides=kernel,
+        pads=(0,) * (2 * rank),
+        dilations=(1,) * rank,
+        output_padding=(0,) * rank,
+        clamp=a_clamp(rng, "int8"),
+    )
+    bias = None
+    if rng.random() < 0.7:
+        bias = Tensor(
+            name="b", shape=(channels,), dtype="int32", data=rng.integers(-9999, 9999, channels).astype(np.int32)
+        )
+    x = tensor("x", shape, "int8", random_quant(rng, "int8"))
+    y = tensor("y", op.output_shapes((x, w, bias))[0], "int8", random_quant(rng, "int8"))
+    strided = bool(rng.random() < 0.5)
+    case = unary_case(rng, op, x, y, constants=(w, bias), strided=strided, options=options(rng))
+    return replace(case, variant="conv_transpose_product")

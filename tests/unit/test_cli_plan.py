@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
+import shlex
 
 import pytest
 
 from mcucompiler.api import CompileOptions, compile_model
-from mcucompiler.cli import main
+from mcucompiler.cli import main, make_parser
 from mcucompiler.errors import DoesNotFitError
 from mcucompiler.manifest import read_manifest
+from mcucompiler.report.html import as_page
 from mcucompiler.report.plan import draw, plan_json, survey_json
+from mcucompiler.report.text import table
 from mcucompiler.stream.choice import Part, describe_parts
 from mcucompiler.stream.plans import MOST_SLOWDOWN
 from mcucompiler.survey import Survey, survey_plans
@@ -222,3 +226,30 @@ def test_damaged_facts_of_streams_are_refused(capsys, tmp_path, small, path, val
     (tmp_path / "manifest.json").write_text(json.dumps(tree))
     assert main(["report", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_report_is_a_page(capsys, tmp_path, small):
+    page = tmp_path / "report.html"
+    assert main(["report", str(small[0]), "--html", str(page)]) == 0
+    assert str(page) in capsys.readouterr().out
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>")
+    assert text.count("</html>") == 1
+    assert "kept between layers" in text
+    assert "http" not in text
+
+
+def test_names_in_a_page_cannot_be_markup():
+    text = as_page("<b>{x}", ["<script>alert(1)</script>", table("a", ("<i>",), [("<u>[red]x",)])])
+    assert not re.search(r"<(b|script|i|u)>", text)
+    assert "[red]x" in text
+
+
+def test_the_commands_and_links_of_the_page_on_memory_exist():
+    page = (ROOT / "docs" / "memory.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^    \$ mcucompiler (.*)$", page, re.MULTILINE)
+    assert commands
+    for command in commands:
+        make_parser().parse_args(shlex.split(command))
+    for link in re.findall(r"\]\(([^)#]+)", page):
+        assert (ROOT / "docs" / link).exists(), link

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mcucompiler.lower.types import (
+    Exactness,
     InputArg,
     Kernel,
     KernelCall,
@@ -24,7 +25,7 @@ from mcucompiler.lower.variants._products import (
     pack_layer,
     stream_comment,
 )
-from mcucompiler.lower.variants._weighted import WeightedLayer, exactness
+from mcucompiler.lower.variants._weighted import Int64Array, WeightedLayer, exactness
 
 INCLUDES = ("mc_math.h", "mc_requantize.h", "mc_simd.h")
 OFMAP = Param(ctype="int8_t *", name="ofmap")
@@ -37,17 +38,36 @@ _OWN_STACK_BYTES = 104  # of a kernel besides its function of products
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointwiseShape:
-    """The matrix of activations.
+    """The matrix of activations, or several of them: lines of pixels.
 
     Attributes:
-        rows: pixels.
+        rows: pixels of a line.
         in_stride: elements from a row to the next.
         out_stride: the same in the output.
+        lines: how many there are.
+        in_line: elements from a line to the next, where there are several.
+        out_line: the same in the output.
     """
 
     rows: int
     in_stride: int
     out_stride: int
+    lines: int = 1
+    in_line: int = 0
+    out_line: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scatter:
+    """Where the outputs of a row lie that are not channels of one pixel.
+
+    Attributes:
+        index: of each output, elements from the row's first one.
+        channels: of the layer; output n belongs to channel n modulo ``channels``.
+    """
+
+    index: Int64Array
+    channels: int
 
 
 def tail_params(packed: PackedLayer) -> tuple[Param, ...]:
@@ -71,6 +91,7 @@ def pointwise_call(
     variant: str,
     small: bool = False,
     overlaps: tuple[Overlap, ...] = (),
+    scatter: Scatter | None = None,
 ) -> KernelCall:
     """The product of a matrix with the layer's weights.
 
@@ -82,6 +103,7 @@ def pointwise_call(
         variant: name of the variant, which is the template's.
         small: whether to favor little code that many layers share.
         overlaps: which permissions the geometry gives.
+        scatter: where a row's outputs lie; None where they are the channels of one pixel.
     """
     outputs, inputs = layer.weights.shape
     blocking = choose_blocking(
@@ -96,9 +118,10 @@ def pointwise_call(
     direct = blocking.direct
     words = _leading_words(shape, inputs, blocking)
     packing = f"{', '.join(words)}; {stream_comment(blocking)}"
-    packed = pack_layer(layer, blocking, 1, packing, shape=tuple(words.values()))
+    index = scatter.index if scatter else None
+    packed = pack_layer(layer, blocking, 1, packing, shape=tuple(words.values()), index=index)
     effort = blocking.effort(packed.counts[0], packed.tail)
-    around = 40 + (0 if direct else shape.rows * (inputs * 11 // 8 + 8))
+    around = 35 + shape.lines * (5 + (0 if direct else shape.rows * (inputs * 11 // 8 + 8)))
     return KernelCall(
         kernel=_kernel(blocking, packed, tuple(words), variant, label, about, packing, inputs % 4),
         arguments=(
@@ -113,10 +136,10 @@ def pointwise_call(
         overlaps=() if direct else overlaps,
         scratch_bytes=blocking.column_words * 4,
         stack_bytes=_OWN_STACK_BYTES + blocking.stack_bytes(packed.tail),
-        instructions=around + effort.instructions,
-        cycles=round(around * _CYCLES_PER_INSTRUCTION + effort.cycles),
-        passes=blocking.passes,
-        exactness=exactness(packed.proved, outputs),
+        instructions=around + shape.lines * effort.instructions,
+        cycles=round(around * _CYCLES_PER_INSTRUCTION + shape.lines * effort.cycles),
+        passes=shape.lines * blocking.passes,
+        exactness=_exactness(packed, scatter.channels if scatter else outputs),
         reason=blocking.reason(packed.tail),
     )
 
@@ -128,7 +151,21 @@ def _leading_words(shape: PointwiseShape, inputs: int, blocking: Blocking) -> di
         words |= {"groups": shape.rows // blocking.whole, "in_stride": shape.in_stride}
     if blocking.stride is None:
         words |= {"out_stride": shape.out_stride}
+    if shape.lines > 1:
+        whole = 0 if shape.rows == 1 else shape.rows // blocking.whole * blocking.whole
+        words |= {
+            "lines": shape.lines,
+            "in_gap": shape.in_line - whole * shape.in_stride,
+            "out_gap": shape.out_line - whole * shape.out_stride,
+        }
     return words
+
+
+def _exactness(packed: PackedLayer, channels: int) -> Exactness:
+    """A channel is proved where all of its outputs have an integer tail."""
+    (counts,) = packed.counts
+    floating = {output % channels for block in counts.floating for output in block}
+    return exactness(channels - len(floating), channels)
 
 
 def _kernel(

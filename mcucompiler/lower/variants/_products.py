@@ -17,7 +17,7 @@ import numpy as np
 from mcucompiler.lower.packing import BlockCounts, Channels, is_narrow, pack_stream
 from mcucompiler.lower.types import ConstantArg, ConstantArray
 from mcucompiler.lower.variants._product_blocks import PORTABLE_STEPS, Block, Output, portable_body
-from mcucompiler.lower.variants._weighted import INT8_RANGE, WeightedLayer
+from mcucompiler.lower.variants._weighted import INT8_RANGE, Int64Array, WeightedLayer
 from mcucompiler.machine.blocks.products import FARTHEST, Effort, ProductForm, product_function
 from mcucompiler.numerics.integer_form import RequantForm
 
@@ -259,10 +259,20 @@ def choose_blocking(
 
 
 def pack_layer(
-    layer: WeightedLayer, blocking: Blocking, groups: int, comment: str, *, shape: Sequence[int] = ()
+    layer: WeightedLayer,
+    blocking: Blocking,
+    groups: int,
+    comment: str,
+    *,
+    shape: Sequence[int] = (),
+    index: Int64Array | None = None,
 ) -> PackedLayer:
-    """The stream of a layer whose output channels come in ``groups`` of equal size, behind the words ``shape``."""
+    """The stream of a layer whose output channels come in ``groups`` of equal size, behind the words ``shape``.
+
+    Channel n of the layer lies at ``index[n]`` in an output pixel; one behind the other without ``index``.
+    """
     size = len(layer.weights) // groups
+    places = np.arange(len(layer.weights)) if index is None else index
     streams, counts = [np.array(shape, np.uint32)], []
     for group in range(groups):
         part = slice(group * size, (group + 1) * size)
@@ -273,7 +283,7 @@ def pack_layer(
                 multipliers=layer.integer_bits[part],
                 float_bits=layer.float_bits[part],
                 proved=layer.form.proved[part],
-                index=np.arange(group * size, (group + 1) * size),
+                index=places[part],
             ),
             block=blocking.channels,
             steps=blocking.steps,

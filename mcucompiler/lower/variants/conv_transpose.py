@@ -18,10 +18,10 @@ from mcucompiler.lower.types import (
     NodeContext,
     OutputArg,
     Param,
-    Stored,
     Variant,
     kernel,
 )
+from mcucompiler.lower.variants._transposed import TransposedShape, constant_of, refusal, shape_of
 from mcucompiler.lower.variants.calls import (
     constant,
     cycles,
@@ -32,7 +32,7 @@ from mcucompiler.lower.variants.calls import (
     weights,
     writes,
 )
-from mcucompiler.lower.variants.windows import windows_reason
+from mcucompiler.lower.variants.conv_transpose_product import ConvTransposeProduct
 from mcucompiler.numerics.integer_form import RequantForm, accumulator_range, find_requant_form
 from mcucompiler.numerics.requantize import conv_multiplier
 from mcucompiler.ops.conv_transpose import ConvTranspose
@@ -42,85 +42,13 @@ STRIDED_OUTPUT = True
 _HEADERS = ("mc_math.h", "mc_requantize.h", "mc_simd.h")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Shape:
-    """What both kernels are specialized to: extents with H = 1 in front of one-dimensional ones."""
-
-    batch: int
-    groups: int
-    size: tuple[int, int]
-    out: tuple[int, int]
-    kernel: tuple[int, int]
-    strides: tuple[int, int]
-    pads: tuple[int, int]
-    dilations: tuple[int, int]
-    channels_in: int
-    channels_out: int
-
-    def taps(self, axis: int) -> tuple[list[int], list[tuple[int, int]]]:
-        """For each output where its taps begin (and one end), and the taps as (input index, kernel index)."""
-        begins, taps = [0], []
-        for o in range(self.out[axis]):
-            for k in range(self.kernel[axis]):
-                index, rest = divmod(o + self.pads[axis] - k * self.dilations[axis], self.strides[axis])
-                if rest == 0 and 0 <= index < self.size[axis]:
-                    taps.append((index, k))
-            begins.append(len(taps))
-        return begins, taps
-
-
-def _constant(context: NodeContext, index: int) -> Tensor | None:
-    return context.constant(index) if index < len(context.inputs) else None
-
-
-def _pair(values: tuple[int, ...], fill: int) -> tuple[int, int]:
-    return (fill, values[0]) if len(values) == 1 else (values[0], values[1])
-
-
-def _shape(context: NodeContext) -> _Shape:
-    op = context.node.op
-    source, target = context.activation(0).tensor, context.outputs[0].tensor
-    w = _constant(context, 1)
-    if not isinstance(op, ConvTranspose) or w is None:
-        raise TypeError("no transposed convolution by constant weights")
-    rank = len(source.shape) - 2
-    return _Shape(
-        batch=source.shape[0],
-        groups=op.groups,
-        size=_pair(source.shape[2:], 1),
-        out=_pair(target.shape[2:], 1),
-        kernel=_pair(w.shape[2:], 1),
-        strides=_pair(op.strides, 1),
-        pads=_pair(op.pads[:rank], 0),
-        dilations=_pair(op.dilations, 1),
-        channels_in=source.shape[1] // op.groups,
-        channels_out=target.shape[1] // op.groups,
-    )
-
-
-def _reason(context: NodeContext) -> str | None:
-    """What neither kernel does."""
-    w = _constant(context, 1)
-    if w is None or w.data is None:
-        return "the weights are not constant"
-    if len(context.inputs) > 2 and isinstance(context.inputs[2], Stored):
-        return "the bias is not constant"
-    shape_reason = windows_reason(context)
-    if shape_reason is not None:
-        return shape_reason
-    shape = _shape(context)
-    if max(len(shape.taps(axis)[1]) for axis in (0, 1)) > 65535:
-        return "more taps than 16-bit tables can count"
-    return None
-
-
-def _by_tap(values: Array, shape: _Shape) -> Array:
+def _by_tap(values: Array, shape: TransposedShape) -> Array:
     """Weights [C, M/groups, *K] as [KH, KW, groups, M/groups, C/groups]."""
     full = values.reshape(shape.groups, shape.channels_in, shape.channels_out, *shape.kernel)
     return np.ascontiguousarray(full.transpose(3, 4, 0, 2, 1))
 
 
-def _taps_arguments(shape: _Shape) -> tuple[list[Param], list[Argument]]:
+def _taps_arguments(shape: TransposedShape) -> tuple[list[Param], list[Argument]]:
     params: list[Param] = []
     arguments: list[Argument] = []
     for axis, word in ((0, "row"), (1, "column")):
@@ -136,7 +64,7 @@ def _taps_arguments(shape: _Shape) -> tuple[list[Param], list[Argument]]:
     return params, arguments
 
 
-def _literals(context: NodeContext, shape: _Shape) -> dict[str, Any]:
+def _literals(context: NodeContext, shape: TransposedShape) -> dict[str, Any]:
     source, target = context.activation(0), context.outputs[0]
     channels = shape.groups * shape.channels_out
     return {
@@ -167,17 +95,17 @@ class ConvTransposeInt8:
 
     def reject(self, context: NodeContext) -> str | None:
         """int8 activations, constant 8-bit weights."""
-        source, target, w = context.activation(0).tensor, context.outputs[0].tensor, _constant(context, 1)
+        source, target, w = context.activation(0).tensor, context.outputs[0].tensor, constant_of(context, 1)
         if source.dtype != "int8" or target.dtype != "int8" or source.quant is None or target.quant is None:
             return "not int8 activations"
         if w is None or w.quant is None or w.dtype not in ("int8", "uint8"):
             return "the weights are not quantized to 8 bits"
-        return _reason(context)
+        return refusal(context)
 
     def lower(self, context: NodeContext) -> KernelCall:
         """Packs the weights by tap and finds the requantization."""
         source, target = context.activation(0), context.outputs[0]
-        shape, packed, bias, form = _shape(context), *_packed(context)
+        shape, packed, bias, form = shape_of(context), *_packed(context)
         qx = source.tensor.quant
         zero = qx.z if qx is not None else 0
         wide = bool(packed.min(initial=0) < -128 or packed.max(initial=0) > 127)
@@ -221,8 +149,8 @@ class ConvTransposeInt8:
 
 def _packed(context: NodeContext) -> tuple[Array, Array, RequantForm]:
     """Weights by tap less their zero points, bias [M], and the requantization of the M channels."""
-    op, shape = context.node.op, _shape(context)
-    w, bias = _constant(context, 1), _constant(context, 2)
+    op, shape = context.node.op, shape_of(context)
+    w, bias = constant_of(context, 1), constant_of(context, 2)
     source, target = context.activation(0).tensor, context.outputs[0].tensor
     if not isinstance(op, ConvTranspose) or w is None or w.data is None or w.quant is None:
         raise ValueError("rejected")
@@ -269,17 +197,17 @@ class ConvTransposeFloat:
 
     def reject(self, context: NodeContext) -> str | None:
         """float32 activations and weights."""
-        w = _constant(context, 1)
+        w = constant_of(context, 1)
         tensors = (context.activation(0).tensor, context.outputs[0].tensor, w)
         if any(tensor is None or tensor.dtype != "float32" for tensor in tensors):
             return "not float32 throughout"
-        return _reason(context)
+        return refusal(context)
 
     def lower(self, context: NodeContext) -> KernelCall:
         """Packs the weights by tap."""
         source, target = context.activation(0), context.outputs[0]
-        shape = _shape(context)
-        w, bias = _constant(context, 1), _constant(context, 2)
+        shape = shape_of(context)
+        w, bias = constant_of(context, 1), constant_of(context, 2)
         if w is None or w.data is None:
             raise ValueError("the weights are not constant")
         channels = shape.groups * shape.channels_out
@@ -317,4 +245,4 @@ class ConvTransposeFloat:
         )
 
 
-VARIANTS: tuple[Variant, ...] = (ConvTransposeInt8(), ConvTransposeFloat())
+VARIANTS: tuple[Variant, ...] = (ConvTransposeProduct(), ConvTransposeInt8(), ConvTransposeFloat())
