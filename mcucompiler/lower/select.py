@@ -18,6 +18,7 @@ from mcucompiler.lower.types import (
     LoweringOptions,
     NodeContext,
     Stored,
+    Variant,
 )
 from mcucompiler.lower.variants import variants_of
 from mcucompiler.lower.views import Views
@@ -107,12 +108,22 @@ def _candidates(laid_out: LaidOut, views: Views, node: Node, options: LoweringOp
 
 
 def _fastest(calls: Sequence[KernelCall]) -> int:
-    """The first variant that no other one beats clearly."""
+    """Index of the first call, in order of preference, that no other one beats clearly."""
     best = 0
     for index, call in enumerate(calls):
         if call.cycles < calls[best].cycles * (1 - LEAST_GAIN):
             best = index
     return best
+
+
+def choose(variants: Sequence[Variant], context: NodeContext) -> KernelCall | None:
+    """The fastest of the variants that accept a node, or that with the least scratch where memory is to be saved."""
+    calls = [variant.lower(context) for variant in variants if variant.reject(context) is None]
+    if not calls:
+        return None
+    if context.options.optimize == "ram":
+        return min(calls, key=lambda call: (call.scratch_bytes, call.cycles))
+    return calls[_fastest(calls)]
 
 
 def _shrink(found: Sequence[_Candidates], chosen: list[int], code_bytes: CodeBytes) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from mcucompiler.ir.graph import Node, Tensor
 from mcucompiler.lower.layout import channels_last
+from mcucompiler.lower.select import choose, options_for
 from mcucompiler.lower.types import (
     KernelCall,
     Lowered,
@@ -14,7 +15,6 @@ from mcucompiler.lower.types import (
     LoweringOptions,
     NodeContext,
     Stored,
-    Variant,
     dense_place,
     item_bytes,
 )
@@ -106,6 +106,17 @@ class BandMaker:
                 band = self._make(layer, rows, self._options[lean])
                 self._made[key] = () if band is None else (band,)
         return self._made[key]
+
+    def lean_layer(self, step: int) -> LoweredStep | None:
+        """A layer on whole tensors with less scratch than it has; None where there is no such kernel."""
+        layer = self.lowered.steps[step]
+        if not layer.call.scratch_bytes:
+            return None
+        context = replace(self._context(layer.node), options=self._options[True])
+        call = choose(variants_of(layer.node.op), context)
+        if call is None or call.scratch_bytes >= layer.call.scratch_bytes:
+            return None
+        return replace(layer, call=call)
 
     def expandable(self, step: int) -> bool:
         """Whether a layer is a 1x1 convolution that may be made anew for each window of the layer that follows."""
@@ -214,14 +225,11 @@ class BandMaker:
             node=node.replace(op=_without_rows_of_padding(node.op)),
             inputs=inputs,
             outputs=(_dense(_banded(target, rows)),),
-            options=options,
+            options=options_for(options, node),
         )
         by_pointer = any(reading.access is Access.POINTERS for reading in readings.values())
-        variants: tuple[Variant, ...] = row_pointer_variants(node.op) if by_pointer else variants_of(node.op)
-        calls = [variant.lower(context) for variant in variants if variant.reject(context) is None]
-        if options.optimize == "ram":
-            return min(calls, key=lambda call: (call.scratch_bytes, call.cycles), default=None)
-        return min(calls, key=lambda call: call.cycles, default=None)
+        variants = row_pointer_variants(node.op) if by_pointer else variants_of(node.op)
+        return choose(variants, context)
 
     def _input(self, tensor: Tensor, reading: Reading | None) -> Stored:
         if reading is None or reading.access is Access.WHOLE:

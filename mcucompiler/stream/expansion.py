@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from mcucompiler.ir.graph import Node, QuantParams, Tensor
 from mcucompiler.lower.layout import channels_last
+from mcucompiler.lower.select import choose
 from mcucompiler.lower.types import (
     Call,
     Exactness,
@@ -135,8 +136,7 @@ class _ChunkMaker:
             outputs=(_dense(made),),
             options=self.options,
         )
-        calls = [variant.lower(context) for variant in variants_of(self.node.op) if variant.reject(context) is None]
-        return min(calls, key=lambda call: call.cycles, default=None)
+        return choose(variants_of(self.node.op), context)
 
     def depthwise(self, first: int, size: int) -> KernelCall | None:
         """The call that convolves the rows of a window of a chunk, into its channels of the output."""
@@ -162,8 +162,7 @@ class _ChunkMaker:
             outputs=(Stored(tensor=made, layout=channels_last(made.shape), place=place),),
             options=self.options,
         )
-        calls = [variant.lower(context) for variant in row_pointer_variants(op) if variant.reject(context) is None]
-        return min(calls, key=lambda call: call.cycles, default=None)
+        return choose(row_pointer_variants(op), context)
 
 
 def _constants(lowered: Lowered, node: Node, first: int, size: int) -> tuple[Tensor | None, ...]:

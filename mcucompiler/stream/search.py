@@ -60,8 +60,8 @@ class Path:
 
     @property
     def streams(self) -> dict[GroupChoice, LoweredStep]:
-        """The streams among the edges."""
-        return {e.choice: e.step for e in self.edges if isinstance(e.step.call, StreamCall)}
+        """The edges that are not the layers as they were: streams, and layers with little scratch."""
+        return {e.choice: e.step for e in self.edges if e.choice.lean or isinstance(e.step.call, StreamCall)}
 
 
 class _Lives:
@@ -160,7 +160,10 @@ class _Search:
 
     def _floor(self) -> int:
         """No plan needs less: the most that a step needs in its cheapest edge."""
-        least = [edge.bytes if index not in self.takes else _INFINITE for index, edge in enumerate(self.layers)]
+        least = [
+            _INFINITE if index in self.takes else edge.bytes - whole_words(edge.step.call.scratch_bytes)
+            for index, edge in enumerate(self.layers)
+        ]
         for first, reach in enumerate(self.stops):
             for stop in range(first + 1, reach + 1):
                 if self._possible(first, stop):
@@ -203,6 +206,10 @@ class _Search:
             if index not in self.takes:
                 covers.add(layer)
                 yield layer
+                lean = self._lean(index)
+                if lean is not None:
+                    covers.add(lean)
+                    yield lean
         for length in range(1, count + 1):
             progress(length, count)
             for first in range(count - length + 1):
@@ -238,6 +245,16 @@ class _Search:
                 leaner = self._edge(replace(choice, expansions=expansions))
                 if leaner is not None and leaner.bytes < min(most, edge.bytes):
                     yield leaner
+
+    def _lean(self, index: int) -> Edge | None:
+        """A layer with little scratch; None where that does not matter."""
+        layer = self.layers[index]
+        step = self.composer.maker.lean_layer(index) if layer.bytes > self.floor else None
+        if step is None:
+            return None
+        choice = replace(layer.choice, lean=True)
+        needed = self.lives.bytes(step, index, index + 1)
+        return Edge(choice=choice, step=step, bytes=needed, cycles=step.call.cycles)
 
     def _saves_scratch(self, first: int, stop: int) -> bool:
         """Whether kernels with little scratch need less than the fast ones."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +32,20 @@ def test_longest_streams(name: str, rows: int, expand: bool, dtype: type, tmp_pa
     check_program(network, plan, tmp_path / "net", sanitize=expand)
 
 
+@pytest.mark.parametrize("name", ["bottlenecks", "few_rows"])
+def test_pushed_rows(name: str, tmp_path: Path) -> None:
+    network = subject(made(name))
+    first = network.longest()[0]
+    fed = replace(first, fed=network.graph.inputs[0])
+    check_program(network, network.plan(fed), tmp_path / "net", sanitize=True)
+
+
 def test_random_streams_under_sanitizers(tmp_path_factory: pytest.TempPathFactory) -> None:
     @few
     @given(data=st.data())
     def check(data: st.DataObject) -> None:
         network = subject(data.draw(image_networks(most_layers=5)), share_concats=data.draw(st.booleans()))
-        plan = data.draw(plans(network))
+        plan = data.draw(plans(network, feed=data.draw(st.booleans())))
         check_program(network, plan, tmp_path_factory.mktemp("streams") / "net", sanitize=True)
 
     check()
