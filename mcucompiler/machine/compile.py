@@ -15,8 +15,10 @@ from mcucompiler.machine.list_scheduler import BackwardScheduler, Order, depths,
 from mcucompiler.machine.pipeline import flags_of, loop_cycles, straight_cycles
 from mcucompiler.machine.program import Operation, Program, render
 from mcucompiler.machine.registers import DEFAULT_REGISTERS, RegisterFile, allocate, pressure_message
+from mcucompiler.machine.store import Solution, key_of, load, save
 
 _OPERATIONS_PER_SEARCH = 5000
+_LEAST_ATTEMPTS = 12  # each natural priority with each window
 _ALLOCATIONS = 12
 
 
@@ -140,24 +142,34 @@ def _unallocated(program: Program, registers: RegisterFile) -> frozenset[int]:
     )
 
 
-def _compile(program: Program, core: Core, registers: RegisterFile, attempts: int) -> Code:
-    legal = legalize(program)
-    tries = attempts or max(4, min(24, _OPERATIONS_PER_SEARCH // max(len(legal.operations), 1) // 2))
-    problem: MachineError | None = None
+def _solve(program: Program, core: Core, registers: RegisterFile, attempts: int) -> Solution:
+    """The best order of a legalized program for which registers were found."""
+    tries = attempts or max(_LEAST_ATTEMPTS, min(24, _OPERATIONS_PER_SEARCH // max(len(program.operations), 1) // 2))
+    problem = ""
     for reserve in range(3):
-        for cycles, order in _candidates(legal, core, registers, reserve, tries):
+        for cycles, order in _candidates(program, core, registers, reserve, tries):
             try:
-                return Code(_reordered(legal, order), allocate(legal, order, registers), cycles, core)
+                return Solution(order, tuple(allocate(program, order, registers).items()), cycles)
             except MachineError as error:
-                problem = problem or error
-    order = tuple(range(len(legal.operations)))
+                problem = problem or str(error)
+    order = tuple(range(len(program.operations)))
     try:
-        return Code(legal, allocate(legal, order, registers), _cost(legal, core)(order), core)
+        return Solution(order, tuple(allocate(program, order, registers).items()), _cost(program, core)(order))
     except MachineError as error:
-        raise (problem or error) from None
+        return Solution(problem=problem or str(error))
 
 
-_cached = lru_cache(maxsize=1024)(_compile)
+@lru_cache(maxsize=4096)
+def _cached(program: Program, core: Core, registers: RegisterFile, attempts: int) -> Code:
+    legal = legalize(program)
+    key = key_of(program, core, registers, attempts)
+    solution = load(key)
+    if solution is None:
+        solution = _solve(legal, core, registers, attempts)
+        save(key, solution)
+    if solution.problem:
+        raise MachineError(solution.problem)
+    return Code(_reordered(legal, solution.order), dict(solution.registers), solution.cycles, core)
 
 
 def compile_block(
@@ -167,13 +179,13 @@ def compile_block(
     registers: RegisterFile = DEFAULT_REGISTERS,
     attempts: int = 0,
 ) -> Code:
-    """Schedule a block and give every value a register; equal blocks are compiled once.
+    """Schedule a block and give every value a register; equal blocks are compiled once, also in later processes.
 
     Args:
         block: the block, or its frozen form.
         core: the pipeline to schedule for.
         registers: what may be allocated.
-        attempts: schedules to try; by default as many as a tenth of a second allows.
+        attempts: schedules to try, a few for a rough estimate; by default as many as a tenth of a second allows.
 
     Raises:
         MachineError: the block does not fit in the registers.

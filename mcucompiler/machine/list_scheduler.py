@@ -233,7 +233,7 @@ def search(
     generator = random.Random(0)
     found: dict[Order, float] = {}
     best: Order | None = None
-    for attempt in range(max(attempts, len(natural) * len(_WINDOWS))):
+    for attempt in range(attempts):
         if attempt < len(natural) * len(_WINDOWS):
             priority: Sequence[float] = natural[attempt % len(natural)]
         else:

@@ -7,27 +7,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from mcucompiler.errors import VerificationError
-from mcucompiler.reference import execute
 from mcucompiler.stream.compose import GroupChoice
 from mcucompiler.stream.plans import Plan, plan_in_order
 from mcucompiler.stream.types import Access, Band, Reading, StreamCall
-from tests.support.graphs import random_feeds
 from tests.support.networks import Network
 from tests.support.planning import moved
-from tests.support.stream_machine import Machine
 from tests.support.stream_networks import NETWORKS, image_networks, made
-from tests.support.streams import changed, plans, streams, subject, verify, with_call
+from tests.support.streams import assert_right, changed, plans, streams, subject, verify, with_call
 
 few = settings(
     deadline=None,
     derandomize=True,
-    max_examples=40,
+    max_examples=30,
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=list(HealthCheck),
 )
@@ -150,24 +146,18 @@ def survivors(plan: Plan, changes: Callable[[StreamCall], Iterator[Named]]) -> t
     return count, left
 
 
-STRICT = (guest_changes, reading_changes, scratch_changes)
-KINDS = (ring_changes, band_changes, *STRICT)
+STRICT = (reading_changes, scratch_changes)
+KINDS = (ring_changes, guest_changes, band_changes, *STRICT)
 
 
 def may_be_harmless(label: str) -> bool:
-    """Two rings may lie over each other if they are never in use together; bands may be asked in another order.
+    """Whether a change may leave a plan that is right as well.
 
-    The rows of a ring are counted in the very run, so that one row less is always too few.
+    Two rings may lie over each other if they are never in use together; bands may be asked in another order; where
+    windows advance by two rows, two rows die at a time and a guest may lie over either. But the rows of a ring are
+    counted in the very run, so that one row less is always too few.
     """
-    return " over " in label or " before " in label
-
-
-def assert_right(plan: Plan, seed: int = 0) -> None:
-    graph = plan.lowered.graph
-    feeds = random_feeds(graph, seed)
-    expected, got = execute(graph, feeds), Machine(plan, seed).run(feeds)
-    for name, value in expected.items():
-        np.testing.assert_array_equal(got[name], value, err_msg=name, strict=True)
+    return any(words in label for words in (" over ", " before ", " a row further", " a row back"))
 
 
 def plans_of(name: str) -> list[Plan]:

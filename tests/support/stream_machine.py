@@ -16,16 +16,16 @@ from dataclasses import replace
 import numpy as np
 
 from mcucompiler.ir.graph import Array, Node, Tensor
-from mcucompiler.lower.types import LoweredStep, Stored, item_bytes
+from mcucompiler.lower.types import LoweredStep, item_bytes
 from mcucompiler.ops import AveragePool, Conv, MaxPool
 from mcucompiler.stream.plans import Plan
 from mcucompiler.stream.types import Access, Band, Expansion, Reading, StreamCall
+from tests.support.garbage_arena import GarbageArena
 
 _ROW_AXIS = 2
-_DEAD = -1
 
 
-class Machine:
+class Machine(GarbageArena):
     """An arena full of garbage, and the program of a plan.
 
     Args:
@@ -34,12 +34,8 @@ class Machine:
     """
 
     def __init__(self, plan: Plan, seed: int = 0) -> None:
-        self.lowered, self.graph, self.order = plan.lowered, plan.lowered.graph, plan.schedule.order
-        self.offsets = dict(plan.memory.offsets)
-        self.rng = np.random.default_rng(seed)
-        self.arena = self._garbage(plan.memory.arena_bytes)
-        self.owner = np.full(plan.memory.arena_bytes, _DEAD, np.int64)
-        self.owners: dict[object, int] = {}
+        super().__init__(plan, seed)
+        self.graph, self.order = plan.lowered.graph, plan.schedule.order
         self.last = self._last_uses()
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -80,44 +76,6 @@ class Machine:
         for name, value in zip(node.outputs, results, strict=True):
             self.write(name, value)
         self.spoil(self.offsets.get(f"scratch@{position}", 0), step.call.scratch_bytes)
-
-    def _garbage(self, size: int) -> Array:
-        return np.frombuffer(self.rng.bytes(size), np.uint8).copy()
-
-    def spoil(self, start: int, size: int) -> None:
-        """Garbage, whoever had it."""
-        self.arena[start : start + size] = self._garbage(size)
-        self.owner[start : start + size] = _DEAD
-
-    def own(self, start: int, size: int, owner: object) -> None:
-        """From now on bytes are somebody's."""
-        self.owner[start : start + size] = self.owners.setdefault(owner, len(self.owners))
-
-    def kill(self, start: int, size: int, owner: object) -> None:
-        """Garbage in those bytes that are still somebody's."""
-        mine = self.owner[start : start + size] == self.owners.get(owner)
-        self.arena[start : start + size][mine] = self._garbage(size)[mine]
-        self.owner[start : start + size][mine] = _DEAD
-
-    def _bytes(self, stored: Stored) -> Array:
-        """Addresses of a tensor's bytes, in memory order."""
-        place, item = stored.place, item_bytes(stored.tensor)
-        rows = np.arange(place.rows)[:, None] * place.stride * item
-        within = rows + np.arange(place.row * item)[None, :]
-        return np.asarray(self.offsets[place.buffer] + place.offset * item + within.reshape(-1))
-
-    def read(self, name: str) -> Array:
-        """A whole tensor, in ONNX order."""
-        stored = self.lowered.stored[name]
-        data = self.arena[self._bytes(stored)].view(stored.tensor.dtype)
-        return stored.layout.from_memory(data, stored.tensor.shape)
-
-    def write(self, name: str, value: Array) -> None:
-        """A whole tensor, in ONNX order."""
-        stored = self.lowered.stored[name]
-        where = self._bytes(stored)
-        self.arena[where] = np.frombuffer(stored.layout.to_memory(value).tobytes(), np.uint8)
-        self.owner[where] = self.owners.setdefault(stored.place.buffer, len(self.owners))
 
 
 class _Stream:

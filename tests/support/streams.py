@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hypothesis import strategies as st
 
 from mcucompiler.emit import emit
@@ -17,13 +18,16 @@ from mcucompiler.lower.types import Cpu, Lowered, LoweredStep, LoweringOptions
 from mcucompiler.manifest import Manifest, read_manifest
 from mcucompiler.memory.verify import verify_memory
 from mcucompiler.pipeline import import_and_rewrite
+from mcucompiler.reference import execute
 from mcucompiler.run import make_runner, seeded_samples
 from mcucompiler.schedule import make_schedule
 from mcucompiler.schedule.verify import verify_schedule
 from mcucompiler.stream.compose import Composer, GroupChoice, with_streams
 from mcucompiler.stream.plans import Plan, in_order, plan_lowered
 from mcucompiler.stream.types import StreamCall
+from tests.support.graphs import random_feeds
 from tests.support.programs import assert_equal, run_program, run_reference
+from tests.support.stream_machine import Machine
 
 ROWS = (1, 2, 4)
 
@@ -159,6 +163,15 @@ def check_program(
     samples = seeded_samples(manifest, count)
     got = run_program(make_runner(manifest, on, sanitize=sanitize), manifest, samples)
     assert_equal(got, run_reference(subject, manifest, samples))
+
+
+def assert_right(plan: Plan, seed: int = 0) -> None:
+    """The plan computes what the reference does, for random inputs."""
+    graph = plan.lowered.graph
+    feeds = random_feeds(graph, seed)
+    expected, got = execute(graph, feeds), Machine(plan, seed).run(feeds)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(got[name], value, err_msg=name, strict=True)
 
 
 def streams(plan: Plan) -> Iterator[tuple[int, StreamCall]]:

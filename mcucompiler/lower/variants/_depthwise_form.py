@@ -32,6 +32,7 @@ _PACKED_SUMS = (3, 4)  # sums at a time that are tried
 _DUAL_SUMS = (8, 6)  # outputs at a time that are tried
 # Packed sums rely on SMLAL taking one cycle, which others measured and we did not: a small gain is not worth it.
 _PACKED_GAIN = 0.9
+_ROUGHLY = 3  # schedules tried to compare forms; the chosen one is worth more
 _FLOAT_SUMS = 2  # outputs at a time in channels with a float tail
 _DUAL_REGISTERS = 11  # for sums and words of taps
 
@@ -86,12 +87,14 @@ def _refusal(window: Window, narrow: bool) -> str | None:
 
 
 def _cycles(form: DepthwiseForm) -> float:
-    """Estimated cycles of a call; infinite where an offset cannot be encoded or sums find no registers."""
-    try:
-        function = depthwise_function(form)
-    except MachineError:
-        return math.inf
-    return function.effort(form.channels * form.integer, form.channels * (not form.integer)).cycles
+    """Rough cycles of a call; infinite where an offset cannot be encoded or sums find no registers."""
+    for attempts in (_ROUGHLY, 0):
+        try:
+            function = depthwise_function(form, attempts)
+        except MachineError:
+            continue
+        return function.effort(form.channels * form.integer, form.channels * (not form.integer)).cycles
+    return math.inf
 
 
 def trimmed(window: Window, layer: WeightedLayer) -> tuple[Window, WeightedLayer]:

@@ -18,7 +18,7 @@ from functools import cache
 from mcucompiler.machine.blocks.depthwise import WORD
 from mcucompiler.machine.blocks.depthwise_channel import HEADER, channel_start, float_result, pack_lines, unpack_taps
 from mcucompiler.machine.blocks.depthwise_form import SAVED, DepthwiseForm, Frame, frame_of
-from mcucompiler.machine.blocks.depthwise_rows import FLOATS, FREE, Rows, Text, add_lines, compiled, printed
+from mcucompiler.machine.blocks.depthwise_rows import FLOATS, FREE, Rows, Text, add_lines, printed
 from mcucompiler.machine.blocks.products import Effort
 
 _CHANNEL, _TAPS, _LINE, _NEXT, _EACH_FLOAT, _FLOAT_ROWS = range(1, 7)  # labels
@@ -57,13 +57,17 @@ class DepthwiseFunction:
 
 
 @cache
-def depthwise_function(form: DepthwiseForm) -> DepthwiseFunction:
+def depthwise_function(form: DepthwiseForm, attempts: int = 0) -> DepthwiseFunction:
     """The function of a form.
+
+    Args:
+        form: what it computes.
+        attempts: schedules to try for each block, see ``compile_block``.
 
     Raises:
         MachineError: an offset that cannot be encoded, or more sums than registers.
     """
-    text, frame = Text(), frame_of(form)
+    text, frame = Text(attempts=attempts), frame_of(form)
     _enter(text, form, frame)
     text.put("all", f"{_CHANNEL}:")
     _taps(text, form, frame)
@@ -114,13 +118,13 @@ def _taps(text: Text, form: DepthwiseForm, frame: Frame) -> None:
     """The channel's record: what sums start with, its multiplier, its taps."""
     at_once = form.row.kernel[0] * form.row.kernel[1] <= _TAPS_AT_ONCE
     text.put("all", f"ldr r0, [sp, #{frame.weights}]")
-    text.code("all", compiled(channel_start(form.taps, form.row.kernel[0] if at_once else 0, frame.row)))
+    text.code("all", text.compiled(channel_start(form.taps, form.row.kernel[0] if at_once else 0, frame.row)))
     text.put("all", f"add r1, r0, #{WORD * form.record_words}", f"str r1, [sp, #{frame.weights}]")
     if at_once:
         return
     size = WORD * len(form.taps.words) * form.row.kernel[0]
     text.put("all", f"add r0, r0, #{HEADER}", f"add r1, sp, #{frame.row.taps}", f"add r2, r1, #{size}", f"{_TAPS}:")
-    text.code("all", compiled(unpack_taps(form.taps)), f"bne {_TAPS}b", times=form.row.kernel[0])
+    text.code("all", text.compiled(unpack_taps(form.taps)), f"bne {_TAPS}b", times=form.row.kernel[0])
 
 
 def _lines(text: Text, form: DepthwiseForm, frame: Frame) -> None:
@@ -131,15 +135,15 @@ def _lines(text: Text, form: DepthwiseForm, frame: Frame) -> None:
     if form.lines.rows:
         text.put("all", f"ldr r4, [sp, #{frame.channel}]")
     if at_once:
-        text.code("all", compiled(pack_lines(form.lines, form.filled, loop=False)))
+        text.code("all", text.compiled(pack_lines(form.lines, form.filled, loop=False)))
         return
     text.put("all", f"ldr r2, [sp, #{frame.lines_end}]", f"{_LINE}:")
-    text.code("all", compiled(pack_lines(form.lines, 1, loop=True)), f"bne {_LINE}b", times=form.filled)
+    text.code("all", text.compiled(pack_lines(form.lines, 1, loop=True)), f"bne {_LINE}b", times=form.filled)
 
 
 def _float_tail(text: Text, form: DepthwiseForm, frame: Frame) -> None:
     """A subroutine: the sums in the frame up to r2, to r1 and behind. Keeps ``PLANE`` and ``BEFORE``."""
-    code = compiled(float_result(form.row), FREE)
+    code = text.compiled(float_result(form.row), FREE)
     text.lines += [f"{FLOATS}:", f"ldr r0, [sp, #{frame.row.multiplier}]", "bic r0, r0, #0x80000000", "vmov s0, r0"]
     text.lines += [f"add r0, sp, #{frame.row.sums}", f"ldr r3, [sp, #{frame.out_zero}]", f"{_EACH_FLOAT}:"]
     text.lines += [*printed(code), f"bne {_EACH_FLOAT}b", "bx lr"]

@@ -42,10 +42,16 @@ class Text:
     Attributes:
         lines: the function.
         counts: instructions and cycles by scope.
+        attempts: schedules to try for each block, see ``compile_block``.
     """
 
     lines: list[str] = field(default_factory=list)
     counts: dict[str, tuple[float, float]] = field(default_factory=dict)
+    attempts: int = 0
+
+    def compiled(self, block: Block, registers: RegisterFile = ALL_REGISTERS) -> Code:
+        """The code of a block, for all registers unless told otherwise."""
+        return compile_block(block, registers=registers, attempts=self.attempts)
 
     def put(self, scope: str, *lines: str, times: int = 1, cycles: float | None = None) -> None:
         """Lines that are executed so many times in a scope; a cycle each unless known better."""
@@ -71,11 +77,6 @@ class Text:
 def printed(code: Code) -> list[str]:
     """VCVTR in the default rounding mode is VCVTN, and exists in every float unit."""
     return [line.replace("vcvtn.", "vcvtr.") for line in code.lines]
-
-
-def compiled(block: Block, registers: RegisterFile = ALL_REGISTERS) -> Code:
-    """The code of a block, for all registers unless told otherwise."""
-    return compile_block(block, registers=registers)
 
 
 def add_lines(register: str, source: str, value: int) -> list[str]:
@@ -138,10 +139,10 @@ class Rows:
         if self.row.floating and self.form.integer and self.row.kernel[0] > _UNROLLED_ROWS:
             self._looped(part, times)
         elif isinstance(part, Part):
-            self.text.code(self.scope, compiled(packed_sums(self.row, self.frame.row, part)), times=times)
+            self.text.code(self.scope, self.text.compiled(packed_sums(self.row, self.frame.row, part)), times=times)
         else:
             block = dual_sums(self.row, self.frame.row, part.steps, part.outputs)
-            self.text.code(self.scope, compiled(block), times=times)
+            self.text.code(self.scope, self.text.compiled(block), times=times)
         if self.row.floating:
             self._float_tail(part.outputs, times)
 
@@ -150,7 +151,7 @@ class Rows:
         lines = [f"ldr r1, [sp, #{self.frame.row.output}]"]
         lines += [f"add r2, sp, #{self.frame.row.sums + WORD * len(outputs)}"]
         self._put(*lines, *add_lines("r1", "r1", self.row.element_stride * outputs[0]), f"bl {FLOATS}b", times=times)
-        one, number = compiled(float_result(self.row), FREE), times * len(outputs)
+        one, number = self.text.compiled(float_result(self.row), FREE), times * len(outputs)
         self.text.count(self.scope, times * (_FLOAT_TAIL_LINES + 1), times * (_FLOAT_TAIL_LINES + 1 + 2 * _TAKEN))
         self.text.count(self.scope, number * (len(one.lines) + 1), number * one.cycles)
 
@@ -163,7 +164,7 @@ class Rows:
             count, terms = len(part.outputs), [term for step in part.steps for term in step if term.tap < words]
         line_bytes, taps_bytes = WORD * self.row.line_words, WORD * words
         block = taps_row(terms, count, packed=packed, line_bytes=line_bytes, taps_bytes=taps_bytes)
-        body = compiled(block)
+        body = self.text.compiled(block)
         at, rows = body.live_in, self.row.kernel[0]
         for name, register in at.items():
             if name.startswith(("low", "high")):
@@ -172,7 +173,7 @@ class Rows:
         self._put(f"add {at['end']}, {at['taps']}, #{taps_bytes * rows}", f"{TAPS_ROW}:", times=times)
         self.text.code(self.scope, body, f"bne {TAPS_ROW}b", times=times * rows)
         if isinstance(part, Part):
-            self.text.code(self.scope, compiled(packed_results(frame, part, at)), times=times)
+            self.text.code(self.scope, self.text.compiled(packed_results(frame, part, at)), times=times)
         else:
             stores = [f"str {at[f'low{number}']}, [sp, #{frame.sums + WORD * number}]" for number in range(count)]
             self._put(*stores, times=times)
