@@ -24,6 +24,8 @@ from mcucompiler.stream.choice import Choice
 from mcucompiler.stream.plans import MOST_SLOWDOWN, Frontier, Plan, plan_in_order, plan_lowered
 from mcucompiler.stream.two_pass import in_two_passes
 
+_STACK_ROOM = 1024  # more than streams have of stack: an arena smaller by so much surely fits
+
 
 @dataclass(frozen=True, kw_only=True)
 class Hooks:
@@ -118,9 +120,7 @@ def plan_graph(
     best = min(layered, key=lambda plan: plan.memory.arena_bytes)
     _dump(hooks, "90-lowered.txt", best.lowered.graph)
     if needs_frontier(best, goal):
-        frontier = find_frontier(graph, layered, goal, hooks)
-        with _stage(hooks, "memory"):
-            choice = choose(best, frontier, goal)
+        choice = _choose_on_frontier(graph, layered, goal, hooks)
     else:
         choice = choose_layered(best, goal)
     plan = choice.plan
@@ -132,6 +132,22 @@ def plan_graph(
         plan=plan.memory,
         choice=choice,
     )
+
+
+def _choose_on_frontier(graph: Graph, layered: tuple[Plan, ...], goal: Goal, hooks: Hooks) -> Choice:
+    """What the goal asks for; with a limit, plans far below it are looked for only where it cannot be met otherwise."""
+    best = min(layered, key=lambda plan: plan.memory.arena_bytes)
+    enough = 0
+    if goal.ram_bytes is not None and goal.optimize != "ram":
+        enough = max(goal.ram_bytes - _STACK_ROOM, 0)
+    frontier = find_frontier(graph, layered, goal, hooks, enough=enough)
+    with _stage(hooks, "memory"):
+        choice = choose(best, frontier, goal)
+    if enough and goal.ram_bytes is not None and choice.plan.ram_bytes > goal.ram_bytes:
+        frontier = find_frontier(graph, layered, goal, hooks)
+        with _stage(hooks, "memory"):
+            choice = choose(best, frontier, goal)
+    return choice
 
 
 def needs_frontier(layered: Plan, goal: Goal) -> bool:
@@ -152,14 +168,14 @@ def plan_layers(graph: Graph, options: LoweringOptions, hooks: Hooks) -> tuple[P
     return tuple(plans)
 
 
-def find_frontier(graph: Graph, layered: tuple[Plan, ...], goal: Goal, hooks: Hooks) -> Frontier:
-    """The plans among which the goal chooses."""
+def find_frontier(graph: Graph, layered: tuple[Plan, ...], goal: Goal, hooks: Hooks, *, enough: int = 0) -> Frontier:
+    """The plans among which the goal chooses; see ``Frontier`` for ``enough``."""
     again = in_two_passes(graph)
     if again is not None:
         # In any other order the repeated layers would not follow one another.
         layered = (*layered, plan_in_order(lower_graph(again, layered[0].lowered.options, share_concats=False)))
     with _stage(hooks, "streams"):
-        return Frontier(layered, graph.inputs[0] if goal.rows else None, partial(hooks.progress, "streams"))
+        return Frontier(layered, graph.inputs[0] if goal.rows else None, partial(hooks.progress, "streams"), enough)
 
 
 def choose_layered(layered: Plan, goal: Goal) -> Choice:

@@ -80,6 +80,7 @@ class Frontier:
         layered: plans layer by layer, of different lowerings of the network.
         fed: tensor whose rows the caller pushes; None for a resident input.
         progress: called with a count of what is done and of what there is.
+        enough: bytes of arena below which no plan needs to get; smaller ones may then be missing.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Frontier:
         layered: Sequence[Plan],
         fed: str | None = None,
         progress: Callable[[int, int], None] = lambda done, total: None,
+        enough: int = 0,
     ) -> None:
         self._sources: list[tuple[Composer, Path]] = []
         for number, plan in enumerate(layered):
@@ -96,7 +98,7 @@ class Frontier:
             def report(cut: int, total: int, number: int = number) -> None:
                 progress(number * total + cut, len(layered) * total)
 
-            edges = find_edges(composer, fed, report)
+            edges = find_edges(composer, fed, report, enough)
             self._sources += [(composer, path) for path in frontier(edges, cuts)]
         self._sources.sort(key=lambda source: (source[1].cycles, source[1].bytes))
         self._plans: dict[int, Plan] = {}

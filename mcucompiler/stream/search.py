@@ -122,9 +122,10 @@ class _Search:
     Args:
         composer: of the program.
         fed: tensor whose rows the caller pushes.
+        enough: bytes below which no plan needs to get.
     """
 
-    def __init__(self, composer: Composer, fed: str | None) -> None:
+    def __init__(self, composer: Composer, fed: str | None, enough: int) -> None:
         self.composer, self.fed = composer, fed
         lowered = composer.lowered
         self.lives = _Lives(lowered, fed)
@@ -139,7 +140,7 @@ class _Search:
         ]
         self.takes = {i for i, step in enumerate(lowered.steps) if fed in step.reads.values()} if fed else set()
         self.stops = [self._reach(first) for first in range(len(self.layers))]
-        self.floor = self._floor()
+        self.floor = max(self._floor(), enough)
 
     def _reach(self, first: int) -> int:
         """One past the last step that may be in a stream that begins at ``first``."""
@@ -320,17 +321,20 @@ def _in_place(band: Band, number: int) -> bool:
     return any(overlap.same and overlap.input == number for overlap in band.call.overlaps)
 
 
-def find_edges(composer: Composer, fed: str | None, progress: Callable[[int, int], None]) -> nx.MultiDiGraph[int]:
+def find_edges(
+    composer: Composer, fed: str | None, progress: Callable[[int, int], None], enough: int = 0
+) -> nx.MultiDiGraph[int]:
     """The graph of cuts with all layers and all streams that may be worth while.
 
     Args:
         composer: of the program.
         fed: tensor whose rows the caller pushes; the first edge must then be a stream that takes them.
         progress: called with the cut and the number of cuts.
+        enough: bytes below which no plan needs to get; what only serves smaller ones is left out.
     """
     graph: nx.MultiDiGraph[int] = nx.MultiDiGraph()
     graph.add_nodes_from(range(len(composer.lowered.steps) + 1))
-    for edge in _Search(composer, fed).edges(progress):
+    for edge in _Search(composer, fed, enough).edges(progress):
         graph.add_edge(edge.choice.first, edge.choice.stop, edge=edge)
     return graph
 
