@@ -24,6 +24,7 @@ from mcucompiler.stream.types import Band, StreamCall
 _WAYS = ((1, False), (1, True), (2, False), (4, False))  # rows of a run, and whether with little scratch
 _MOST_LABELS = 64
 _MOST_EXPANSIONS = 3
+_MOST_MISSES = 4  # streams from a layer on that were no better than shorter ones, until longer ones are not tried
 _INFINITE = 1 << 62
 
 
@@ -202,7 +203,7 @@ class _Search:
     def edges(self, progress: Callable[[int, int], None]) -> Iterator[Edge]:
         """The layers, and the streams that may be worth while, the shorter ones first."""
         count = len(self.layers)
-        covers = _Covers()
+        covers, misses = _Covers(), [0] * count
         for index, layer in enumerate(self.layers):
             if index not in self.takes:
                 covers.add(layer)
@@ -222,10 +223,14 @@ class _Search:
                 if fed is None and most <= self.floor:
                     continue
                 # Shorter edges that need no more than this one must, do the same work in the same time.
-                if covers.bytes(first, stop) <= self._least(first, stop):
+                known = covers.bytes(first, stop)
+                if misses[first] == _MOST_MISSES or known <= self._least(first, stop):
                     continue
+                misses[first] += 1
                 for edge in self._variants(first, stop, fed, _INFINITE if fed else most):
                     covers.add(edge)
+                    if edge.bytes < known:
+                        misses[first] = 0
                     yield edge
 
     def _variants(self, first: int, stop: int, fed: str | None, most: int) -> Iterator[Edge]:
