@@ -31,7 +31,7 @@ from mcucompiler.ops import Conv
 from mcucompiler.schedule.overlaps import whole_words
 from mcucompiler.stream.types import Access, Band, Chunk, Expansion, Reading
 
-_MOST_CHANNELS = 16
+_MOST_CHANNELS = {False: 16, True: 8}  # of a chunk, with little scratch or not
 _LEAST_CHANNELS = 4
 
 
@@ -47,7 +47,7 @@ def expandable(lowered: Lowered, expand: LoweredStep, depthwise: LoweredStep) ->
     channels = graph.tensors[expand.writes[0]].shape[1]
     pointwise = weights.shape[2:] == (1, 1) and first.op.groups == 1
     plain = set(first.op.strides) == {1} and not any(first.op.pads)
-    return pointwise and plain and second.op.groups == channels == taps.shape[0] and _chunk(channels) > 0
+    return pointwise and plain and second.op.groups == channels == taps.shape[0] and _chunk(channels, lean=True) > 0
 
 
 def expanded_band(lowered: Lowered, expand: LoweredStep, depthwise: Band, options: LoweringOptions) -> Band | None:
@@ -65,7 +65,7 @@ def expanded_band(lowered: Lowered, expand: LoweredStep, depthwise: Band, option
     channels, height, width = wide.shape[1:]
     if window.access is not Access.POINTERS or wide.quant is None:
         return None
-    size = _chunk(channels)
+    size = _chunk(channels, lean=options.optimize == "ram")
     maker = _ChunkMaker(lowered, expand.node, depthwise, window, options)
     chunks = []
     for first in range(0, channels, size):
@@ -74,10 +74,12 @@ def expanded_band(lowered: Lowered, expand: LoweredStep, depthwise: Band, option
             return None
         chunks.append(Chunk(channel=first, expand=calls[0], depthwise=calls[1]))
     buffer = whole_words(max(max(c.expand.scratch_bytes, c.depthwise.scratch_bytes) for c in chunks))
-    inside = sum(
-        min(window.begin(run) + window.count, height) - max(window.begin(run), 0) for run in range(depthwise.runs)
-    )
-    recomputed = (inside - height) * expand.macs // height
+    made = [
+        row
+        for begin in map(window.begin, range(depthwise.runs))
+        for row in range(max(begin, 0), min(begin + window.count, height))
+    ]
+    recomputed = (len(made) - len(set(made))) * expand.macs // height
     return replace(
         depthwise,
         call=_needs(chunks, window.count, buffer, width * size),
@@ -96,9 +98,10 @@ def expanded_band(lowered: Lowered, expand: LoweredStep, depthwise: Band, option
     )
 
 
-def _chunk(channels: int) -> int:
+def _chunk(channels: int, *, lean: bool = False) -> int:
     """Channels of a chunk; 0 where they cannot be divided."""
-    return max((n for n in range(_LEAST_CHANNELS, _MOST_CHANNELS + 1) if channels % n == 0), default=0)
+    most = _MOST_CHANNELS[lean]
+    return max((n for n in range(_LEAST_CHANNELS, most + 1) if channels % n == 0), default=0)
 
 
 def _needs(chunks: Sequence[Chunk], rows: int, buffer: int, row_bytes: int) -> Call:

@@ -263,7 +263,9 @@ class _Search:
         return Edge(choice=choice, step=step, bytes=needed, cycles=step.call.cycles)
 
     def _saves_scratch(self, first: int, stop: int) -> bool:
-        """Whether kernels with little scratch need less than the fast ones."""
+        """Whether kernels with little scratch need less than the fast ones, or may do with smaller expansions."""
+        if any(self.composer.maker.expandable(index) for index in range(first, stop - 1)):
+            return True
         fast, lean = (
             max(
                 band.call.scratch_bytes
