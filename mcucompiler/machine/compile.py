@@ -164,7 +164,7 @@ def _cached(program: Program, core: Core, registers: RegisterFile, attempts: int
     legal = legalize(program)
     key = key_of(program, core, registers, attempts)
     solution = load(key)
-    if solution is None:
+    if solution is None or not (solution.problem or sorted(solution.order) == list(range(len(legal.operations)))):
         solution = _solve(legal, core, registers, attempts)
         save(key, solution)
     if solution.problem:

@@ -13,6 +13,7 @@ from mcucompiler.machine import ALL_REGISTERS, CORTEX_M4, Block, Code, compile_b
 from mcucompiler.machine.blocks.gemm import FrameOffsets, channel_pair_body, k_loop_body
 from mcucompiler.machine.interpret import Memory, run_code, run_program
 from mcucompiler.machine.loops import compile_loop, movable, rotate
+from mcucompiler.machine.store import VARIABLE
 from tests.support.machine import DATA, STACK, Emulator, assemble
 
 SHIFT, ROUNDING = 4, (5 << 4) + 8
@@ -148,7 +149,8 @@ def test_a_single_issue_core_takes_a_cycle_for_each_instruction_at_least() -> No
     assert code.cycles >= len(code.lines) + 2
 
 
-def test_scheduling_is_quick() -> None:
+def test_scheduling_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "off")
     block = k_loop_body(16, end_offset=0)
     start = time.process_time()
     compile_block(block, registers=ALL_REGISTERS, attempts=25)
