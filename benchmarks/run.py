@@ -119,15 +119,16 @@ def main() -> None:
         f"{text}\n"
     )
     if args.output is None:
-        _write_readme(text)
+        write_readme(text, BEGIN, END)
     print(text)
 
 
-def _write_readme(text: str) -> None:
+def write_readme(text: str, begin: str, end: str) -> None:
+    """Puts a table between two marks of the README."""
     readme = ROOT / "README.md"
-    head, _, rest = readme.read_text().partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    readme.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail}")
+    head, _, rest = readme.read_text().partition(begin)
+    _, _, tail = rest.partition(end)
+    readme.write_text(f"{head}{begin}\n{text}\n{end}{tail}")
 
 
 if __name__ == "__main__":
