@@ -217,7 +217,7 @@ def compile_model(
     flash = min((limit for limit in (options.flash_limit, board.flash_bytes) if limit is not None), default=None)
     planned, tree = fit_flash(graph, lowering, flash, compiled)
     _check_ram(planned, tree, board, options)
-    check_flash(tree, flash)
+    check_flash(tree, flash, board.external_hint("weights") if flash == board.flash_bytes else "")
     return CompiledModel(options=options, board=board, planned=planned, tree=tree)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-from mcucompiler.board_parts import DEFAULT_BAUD, SOCS, Flash, Serial, read_flash, read_serial
+from mcucompiler.board_parts import SOCS, Flash, Serial, read_flash, read_serial
 from mcucompiler.clock_tree import RULES, ClockTree, read_clock
 from mcucompiler.errors import BoardError, UsageError
 from mcucompiler.external_memory import QSPI_ORIGIN, SDRAM_ORIGIN, Qspi, Sdram, read_qspi, read_sdram
@@ -135,11 +135,6 @@ class Board:
     def is_host(self) -> bool:
         """Whether programs for it run on this machine."""
         return self.cpu.name == "host"
-
-    @property
-    def console_baud(self) -> int:
-        """Speed of the console's serial port."""
-        return self.serial.baud if self.serial else DEFAULT_BAUD
 
     @property
     def ram_bytes(self) -> int | None:

@@ -48,8 +48,13 @@ def fit_flash(
     return min((planned, tree), compiled(replace(options, optimize="size")), key=lambda made: made[1].flash_bytes)
 
 
-def check_flash(tree: SourceTree, limit: int | None) -> None:
+def check_flash(tree: SourceTree, limit: int | None, elsewhere: str = "") -> None:
     """Refuse what exceeds the flash.
+
+    Args:
+        tree: the program.
+        limit: bytes; None for none.
+        elsewhere: words that propose another memory for the weights; "" where there is none.
 
     Raises:
         DoesNotFitError: with what weights, constants and code take.
@@ -57,13 +62,15 @@ def check_flash(tree: SourceTree, limit: int | None) -> None:
     if limit is None or tree.flash_bytes <= limit:
         return
     program = tree.program
+    if program.weights_bytes + program.const_bytes > limit:
+        alternative = "a narrower network, or a board with more flash"
+    else:
+        alternative = "the code's size is an estimate; for an exact figure compile without --flash-limit and `build`"
     raise DoesNotFitError(
         "flash",
         tree.flash_bytes,
         limit,
         peak=f"{program.weights_bytes:,} bytes of weights, {program.const_bytes:,} of other constants, and about "
         f"{tree.code_bytes:,} of code, with the smallest kernels",
-        alternative="a narrower network, or a board with more flash"
-        if program.weights_bytes + program.const_bytes > limit
-        else "the code's size is an estimate; for an exact figure compile without --flash-limit and `build`",
+        alternative=alternative + elsewhere,
     )

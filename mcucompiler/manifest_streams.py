@@ -55,7 +55,8 @@ class ManifestStream:
     """A step that runs several layers row by row.
 
     Attributes:
-        bands: in order.
+        columns: column bands that the layers run in, one after the other; 1 for whole rows.
+        bands: in order, those of each column band after those of the one before.
         rings: the tensors between them.
         pushed: name of the tensor whose rows the caller pushes, "" for none.
         kernel_scratch_bytes: shared by all bands.
@@ -64,6 +65,7 @@ class ManifestStream:
         reason: what it saves.
     """
 
+    columns: int
     bands: tuple[ManifestBand, ...]
     rings: tuple[ManifestRing, ...]
     pushed: str
@@ -137,6 +139,7 @@ def read_stream(fields: Fields) -> ManifestStream | None:
     return ManifestStream(
         bands=tuple(_band(entry) for entry in stream.tables("bands")),
         rings=tuple(_ring(entry) for entry in stream.tables("rings")),
+        columns=stream.natural("columns"),
         pushed=_optional(stream, "pushed"),
         kernel_scratch_bytes=stream.natural("kernel_scratch_bytes"),
         state_bytes=stream.natural("state_bytes"),

@@ -5,9 +5,13 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from mcucompiler.commands.options import add_json
 from mcucompiler.commands.session import Session
+
+if TYPE_CHECKING:
+    from mcucompiler.boards import Board
 
 HELP = "list the boards"
 
@@ -33,12 +37,20 @@ def run(args: argparse.Namespace, session: Session) -> int:
             f"{board.clock_hz / 1e6:g} MHz" if board.clock_hz else "",
             _kib(board.ram_bytes),
             _kib(board.flash_bytes),
+            _external(board),
             board.description,
         )
         for board in boards
     ]
-    session.show([table("", ("board", "core", ">clock", ">RAM for a network", ">flash", "what it is"), rows)])
+    columns = ("board", "core", ">clock", ">RAM for a network", ">flash", "external memory", "what it is")
+    session.show([table("", columns, rows)])
     return 0
+
+
+def _external(board: Board) -> str:
+    """The memories that `--arena external` and `--weights external` use."""
+    parts = (("SDRAM", board.sdram), ("QSPI flash", board.qspi))
+    return ", ".join(f"{_kib(part.length)} {name}" for name, part in parts if part is not None)
 
 
 def _kib(size_bytes: int | None) -> str:

@@ -5,11 +5,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mcucompiler.commands.options import add_external, add_json, named_shape, positive, size
 from mcucompiler.commands.session import Session
 from mcucompiler.errors import UsageError
+
+if TYPE_CHECKING:
+    from mcucompiler.api import CompileOptions
+    from mcucompiler.pipeline import Hooks
 
 HELP = "compile an int8 ONNX network to C"
 _CPUS = ("cortex-m7", "cortex-m4", "host")
@@ -60,49 +66,42 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def shapes_of(args: argparse.Namespace) -> dict[str, tuple[int, ...]]:
-    """The shapes of inputs by name."""
+def options_of(args: argparse.Namespace) -> CompileOptions:
+    """What the command line asks for; options that the command does not have keep their defaults."""
+    from mcucompiler.api import CompileOptions
+
     shapes = dict(args.shape)
     if len(shapes) != len(args.shape):
         raise UsageError("--shape names an input twice")
-    return shapes
+    given = {**vars(args), "input_mode": args.input, "shapes": shapes}
+    return CompileOptions(**{field.name: given[field.name] for field in fields(CompileOptions) if field.name in given})
+
+
+def hooks_of(
+    session: Session, progress: Callable[[str, int, int], None], dump: Callable[[str, str], None] | None = None
+) -> Hooks:
+    """What the command shows of the chain while it runs."""
+    from mcucompiler.pipeline import Hooks
+
+    return Hooks(
+        stage=lambda stage: progress(stage, 0, 0),
+        progress=progress,
+        done=lambda stage, seconds: session.note(f"{stage}: {seconds:.2f} s"),
+        dump=dump,
+    )
 
 
 def run(args: argparse.Namespace, session: Session) -> int:
     """Compile, write, and say what came out."""
     _check_folder(args.output, force=args.force)
-    from mcucompiler.api import CompileOptions, compile_model
+    from mcucompiler.api import compile_model
     from mcucompiler.manifest import read_manifest
-    from mcucompiler.pipeline import Hooks
     from mcucompiler.report.network import boundary_table, explanation, summary
     from mcucompiler.report.text import facts
 
-    options = CompileOptions(
-        name=args.name,
-        board=args.board,
-        cpu=args.cpu,
-        ram_limit=args.ram_limit,
-        flash_limit=args.flash_limit,
-        weights=args.weights,
-        arena=args.arena,
-        input_mode=args.input,
-        pixel_format=args.pixel_format,
-        pixel_scale=args.pixel_scale,
-        pixel_mean=args.pixel_mean,
-        pixel_std=args.pixel_std,
-        io=args.io,
-        optimize=args.optimize,
-        exact=args.exact,
-        batch=args.batch,
-        shapes=shapes_of(args),
-    )
+    options = options_of(args)
     with session.progress() as progress:
-        hooks = Hooks(
-            stage=lambda stage: progress(stage, 0, 0),
-            progress=progress,
-            done=lambda stage, seconds: session.note(f"{stage}: {seconds:.2f} s"),
-            dump=_dumper(args.dump_dir) if args.dump_dir else None,
-        )
+        hooks = hooks_of(session, progress, _dumper(args.dump_dir) if args.dump_dir else None)
         compiled = compile_model(args.model, options, hooks=hooks)
     folder = compiled.write(args.output, force=args.force)
     manifest = read_manifest(folder)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -73,7 +72,3 @@ class Session:
                 bars.update(task, description=printable(what), completed=done, total=count or None)
 
             yield update
-
-
-Configure = Callable[[argparse.ArgumentParser], None]
-Run = Callable[[argparse.Namespace, Session], int]

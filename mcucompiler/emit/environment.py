@@ -71,3 +71,13 @@ def environment() -> jinja2.Environment:
     )
     env.filters.update(c_int=c_int, c_size=c_size, c_float=c_float, c_comment=c_comment, c_identifier=c_identifier)
     return env
+
+
+def c_plus(offset: int) -> str:
+    """The end of a C expression to which an offset is added; "" for 0."""
+    return f" + {offset}" if offset else ""
+
+
+def c_times(factor: int) -> str:
+    """The end of a C expression that is multiplied by an unsigned factor; "" for 1."""
+    return "" if factor == 1 else f" * {factor}u"

@@ -37,6 +37,7 @@ def stream_facts(printed: ProgramStep, call: StreamCall, choice: Choice | None) 
     """The table "stream" of a step."""
     layered = 0 if choice is None else choice.layered_bytes(printed.step)
     return {
+        "columns": len(call.parts),
         "bands": [_band(band) for band in call.bands],
         "rings": [
             {

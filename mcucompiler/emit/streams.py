@@ -11,7 +11,7 @@ import numpy as np
 from mcucompiler.emit.arena import Symbols
 from mcucompiler.emit.calls import constants, describe, kernel_call
 from mcucompiler.emit.constants import ConstantPool
-from mcucompiler.emit.environment import c_int
+from mcucompiler.emit.environment import c_int, c_plus, c_times
 from mcucompiler.ir.graph import Node
 from mcucompiler.lower.types import (
     ConstantArray,
@@ -23,6 +23,7 @@ from mcucompiler.lower.types import (
     OutputArg,
     ScratchArg,
 )
+from mcucompiler.stream.columns import made_columns
 from mcucompiler.stream.types import Access, Band, Expansion, Reading, Rows, StreamCall, kernel_call_of
 
 
@@ -38,6 +39,7 @@ class PointerRows:
         height: rows of the image.
         address: C expression of the address of row ``row``.
         border: C name of a row of the border's value, "" where no row lies outside.
+        edge: whether rows lie outside for which the nearest row of the image stands.
     """
 
     name: str
@@ -47,6 +49,7 @@ class PointerRows:
     height: int
     address: str
     border: str
+    edge: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +110,8 @@ class PrintedStream:
         state: C expression of the offset of its counters, "" where they live on the stack.
         bands: the last one first.
         fed_row: C expression of the offset of row ``index`` of the tensor whose rows are pushed, "" for none.
+        parts: the functions of column bands, which this one calls in turn; it has no bands of its own then.
+        columns: what a part makes, for people; "" for all columns.
     """
 
     function: str
@@ -114,20 +119,21 @@ class PrintedStream:
     state: str
     bands: tuple[PrintedBand, ...]
     fed_row: str = ""
+    parts: tuple[PrintedStream, ...] = ()
+    columns: str = ""
 
 
 def border_arrays(steps: Sequence[LoweredStep]) -> dict[int, ConstantArray]:
     """For each value that a border has anywhere, a row of it that is long enough for all."""
     longest: dict[int, int] = {}
-    for step in steps:
-        if isinstance(step.call, StreamCall):
-            for band in step.call.bands:
-                for _, reading in band.readings:
-                    if reaches_outside(reading, band, step.call):
-                        wide = band.expansion
-                        size = wide.row_bytes if wide else step.call.rows_of(reading.tensor).row_bytes
-                        value = wide.border if wide else reading.border
-                        longest[value] = max(size, longest.get(value, 0))
+    for stream in (part for step in steps if isinstance(step.call, StreamCall) for part in step.call.parts):
+        for band in stream.bands:
+            for _, reading in band.readings:
+                if not reading.edge and reaches_outside(reading, band, stream):
+                    wide = band.expansion
+                    size = wide.row_bytes if wide else stream.rows_of(reading.tensor).row_bytes
+                    value = wide.border if wide else reading.border
+                    longest[value] = max(size, longest.get(value, 0))
     return {
         value: ConstantArray(
             label=f"border_{'m' if value < 0 else ''}{abs(value)}",
@@ -169,10 +175,23 @@ def print_stream(
         pool: takes the constants.
         borders: rows of border values.
     """
+    if len(call.parts) > 1:
+        parts = tuple(
+            print_stream(part, position, f"{function}_{number}", names, lowered, symbols, pool, borders)
+            for number, part in enumerate(call.parts)
+        )
+        return PrintedStream(function=function, step=position, state="", bands=(), parts=parts)
     printer = _Printer(call, position, lowered, symbols, pool, borders)
     bands = tuple(printer.band(index, names) for index in range(len(call.bands)))
     state = "" if call.state is None else f"{symbols.scratch(position)} + {call.state}"
-    return PrintedStream(function=function, step=position, state=state, bands=bands[::-1], fed_row=printer.fed_row())
+    return PrintedStream(
+        function=function,
+        step=position,
+        state=state,
+        bands=bands[::-1],
+        fed_row=printer.fed_row(),
+        columns=made_columns(lowered.graph, call),
+    )
 
 
 class _Printer:
@@ -232,9 +251,9 @@ class _Printer:
                 case InputArg(index=number):
                     return self._input(index, number, readings[number], ctype)
                 case OutputArg():
-                    first = f"{self._runs(index)}{_times(band.rows)}"
+                    first = f"{self._runs(index)}{c_times(band.rows)}"
                     row = self._row(self.call.rows_of(band.writes), first, band.rows)
-                    return f"AT({ctype}, {row}{f' + {channel}' if channel else ''})"
+                    return f"AT({ctype}, {row}{c_plus(channel)})"
                 case ScratchArg():
                     sums = band.sums and self._row(self.call.rows_of(band.sums), "0u")
                     return f"AT({ctype}, {sums or self._scratch(self.call.kernel_scratch)})"
@@ -307,20 +326,20 @@ class _Printer:
             made = self._runs(len(self.call.bands))
         else:
             producer = self.maker[reading.tensor]
-            made = f"{self._runs(producer)}{_times(self.call.bands[producer].rows)}"
+            made = f"{self._runs(producer)}{c_times(self.call.bands[producer].rows)}"
         end = reading.first + reading.count
         if reading.step == 0:
             return f"{made} >= {min(end, rows.height)}u"
         if reading.begin(band.runs - 1) + reading.count <= rows.height and end >= 0:
-            return f"{made} >= {self._runs(index)}{_times(reading.step)} + {end}u"
-        return f"{made} >= mc_rows_needed({self._runs(index)}{_times(reading.step)}, {c_int(end)}, {rows.height}u)"
+            return f"{made} >= {self._runs(index)}{c_times(reading.step)} + {end}u"
+        return f"{made} >= mc_rows_needed({self._runs(index)}{c_times(reading.step)}, {c_int(end)}, {rows.height}u)"
 
     def _runs(self, band: int) -> str:
         return f"runs[{band}]"
 
     def _scratch(self, offset: int) -> str:
         symbol = self.symbols.scratch(self.position)
-        return f"{symbol} + {offset}" if offset else symbol
+        return f"{symbol}{c_plus(offset)}"
 
     def _row(self, rows: Rows, row: str, unit: int = 1, *, wraps: bool = False) -> str:
         """C expression of the offset in the arena of a row, given one of its number.
@@ -336,10 +355,10 @@ class _Printer:
             if (rows.lead, rows.stride) == (0, 1):
                 return self._row(host, row, unit)
             lead = rows.lead % host.slots
-            return self._row(host, f"({row}{_times(rows.stride)}{f' + {lead}u' if lead else ''})", wraps=True)
+            return self._row(host, f"({row}{c_times(rows.stride)}{f' + {lead}u' if lead else ''})", wraps=True)
         if rows.offset is None:
             start = self.symbols.place(self.lowered.stored[rows.tensor])
-            return f"{start} + {row} * {rows.row_bytes}u"
+            return f"{start}{c_plus(rows.column)} + {row} * {rows.pitch}u"
         if unit % rows.slots == 0:
             return self._scratch(rows.offset)
         slot = f"{row} % {rows.slots}u" if wraps or rows.slots < rows.height else row
@@ -352,20 +371,20 @@ class _Printer:
             return "rows_0"
         if reading.access is Access.WHOLE:
             return f"AT({ctype}, {self.symbols.place(self.lowered.stored[reading.tensor])})"
-        row = self._row(self.call.rows_of(reading.tensor), f"{self._runs(index)}{_times(reading.step)}", reading.step)
-        return f"AT({ctype}, {row})"
+        row = self._row(self.call.rows_of(reading.tensor), f"{self._runs(index)}{c_times(reading.step)}", reading.step)
+        return f"AT({ctype}, {row}{c_plus(reading.offset)})"
 
     def _first(self, index: int, reading: Reading) -> str:
         """C expression of the number of the first row that a run reads, an int32_t."""
-        first = f"(int32_t)({self._runs(index)}{_times(reading.step)})"
+        first = f"(int32_t)({self._runs(index)}{c_times(reading.step)})"
         if not reading.first:
             return first
         return f"{first} {'-' if reading.first < 0 else '+'} {abs(reading.first)}"
 
     def _pointers(self, index: int, name: str, reading: Reading, ctype: str) -> PointerRows:
         band, rows = self.call.bands[index], self.call.rows_of(reading.tensor)
-        border = ""
-        if reaches_outside(reading, band, self.call):
+        outside, border = reaches_outside(reading, band, self.call), ""
+        if outside and not reading.edge:
             border = self.pool.add(self.borders[reading.border], self.position, "border")
         return PointerRows(
             name=name,
@@ -373,10 +392,7 @@ class _Printer:
             count=reading.count,
             first=self._first(index, reading),
             height=rows.height,
-            address=f"AT({ctype}, {self._row(rows, '(uint32_t)row')})",
+            address=f"AT({ctype}, {self._row(rows, '(uint32_t)row')}{c_plus(reading.offset)})",
             border=border,
+            edge=outside and reading.edge,
         )
-
-
-def _times(factor: int) -> str:
-    return "" if factor == 1 else f" * {factor}u"

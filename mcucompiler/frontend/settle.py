@@ -3,8 +3,10 @@
 
 QOperator graphs say scale and zero point at each operator, not at each tensor. An int8 input is
 known by its consumer only, and MaxPool, Reshape and their like do not say anything. Parameters
-spread through such nodes, first from producers, then from consumers. Where a consumer states others
-than the tensor has, a Reshape to the same shape gives the same integers that other meaning.
+spread through such nodes, first from producers, then from consumers. Where nobody states any, maxima
+and concatenations take the integers for the numbers that they are: scale 1, zero point 0. Where a
+consumer states others than the tensor has, a Reshape to the same shape gives the same integers that
+other meaning.
 """
 
 from __future__ import annotations
@@ -13,12 +15,14 @@ from dataclasses import replace
 
 from mcucompiler.frontend.builder import Builder
 from mcucompiler.ir.graph import Node, QuantParams, Tensor
-from mcucompiler.ops import Reshape
+from mcucompiler.ops import Concat, MaxPool, Reshape
+
+_ITSELF = QuantParams(scale=(1.0,), zero_point=(0,))
 
 
 def settle_quantization(b: Builder) -> None:
     """Complete `Tensor.quant` of all integer activations, and insert what relabels them."""
-    while _spread_forward(b) or _spread_backward(b):
+    while _spread_forward(b) or _spread_backward(b) or _take_for_numbers(b):
         pass
     _claim_through_transparent_nodes(b)
     _relabel(b)
@@ -48,6 +52,14 @@ def _spread_backward(b: Builder) -> bool:
                 wanted = b.tensors[node.outputs[0]].quant
             if _set(b, b.tensors[name], wanted):
                 return True
+    return False
+
+
+def _take_for_numbers(b: Builder) -> bool:
+    """Give one maximum or concatenation of integers without parameters those of plain numbers."""
+    for node in _transparent_nodes(b):
+        if isinstance(node.op, MaxPool | Concat) and _set(b, b.tensors[node.outputs[0]], _ITSELF):
+            return True
     return False
 
 

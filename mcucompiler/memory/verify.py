@@ -213,7 +213,11 @@ class _Replay:
             starts={operand.name: operand.start for operand in (*sources.values(), *targets)},
             tags=tags,
         )
-        yield from (f"{who}: {cause}" for cause in replay_stream(call, self.lowered.graph, around))
+        for part in call.parts:
+            if part.scratch_bytes > call.scratch_bytes:
+                yield f"{who}: a part takes {part.scratch_bytes} bytes of scratch, but there are {call.scratch_bytes}"
+                return
+            yield from (f"{who}: {cause}" for cause in replay_stream(part, self.lowered.graph, around))
 
     def _over_inputs(
         self, step: LoweredStep, sources: dict[int, _Operand], output: int, target: _Operand, who: str

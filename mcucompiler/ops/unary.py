@@ -23,9 +23,11 @@ CLIP_INT = "clip_int"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unary(Operator):
-    """A function of one element, named as in ONNX but in lower case; :data:`mcucompiler.ops._functions.FUNCTIONS`.
+    """A function of one element: Relu, Clip, Sigmoid, Tanh, HardSwish, Gelu, Sqrt and others.
 
     inputs: x.
+
+    Functions are those of :data:`mcucompiler.ops._functions.FUNCTIONS`, named as in ONNX but in lower case.
 
     Float32: the function in real arithmetic (float64), rounded once; but Sigmoid and Tanh as
     :mod:`mcucompiler.ops._elementary`, and HardSigmoid, HardSwish and LeakyRelu with every operation rounded.

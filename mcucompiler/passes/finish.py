@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from mcucompiler.errors import VerificationError
 from mcucompiler.ir.graph import Graph, Node
 from mcucompiler.ops import Dequantize, FlipSign, Quantize, Unary
+from mcucompiler.passes.make_signed import works_on_bits
 
 
 def check_finished(graph: Graph) -> None:
     """Refuses a graph that the pipeline has not brought to the form which ``lower`` relies on.
 
-    No Unary on quantised tensors, no quantised uint8 activation inside the network but next to a FlipSign, no Quantize
-    of what was just dequantised: every Dequantize and Quantize is next to a float operator or at the graph's boundary.
+    No Unary on quantised tensors, no quantised uint8 activation inside the network but next to a FlipSign or between
+    operators that work on integers as they are, no Quantize of what was just dequantised: every Dequantize and Quantize
+    is next to a float operator or at the graph's boundary.
 
     Raises:
         VerificationError: with all causes.
@@ -22,7 +24,10 @@ def check_finished(graph: Graph) -> None:
     causes = [cause for node in graph.nodes for cause in _causes(graph, node)]
     allowed = {*graph.inputs, *graph.outputs}
     allowed.update(
-        name for node in graph.nodes if isinstance(node.op, FlipSign) for name in (*node.inputs, *node.outputs)
+        name
+        for node in graph.nodes
+        if isinstance(node.op, FlipSign) or works_on_bits(node.op)
+        for name in (*node.inputs, *node.outputs)
     )
     inner = (tensor for name, tensor in graph.tensors.items() if name not in allowed)
     causes += [

@@ -45,7 +45,7 @@ def make_signed(graph: Graph) -> Graph:
     """
     edit = Edit(graph)
     kept = _settled(graph)
-    on_bits = {node.name for node in graph.nodes if _works_on_bits(node.op) or _is_rounded_otherwise(graph, node)}
+    on_bits = {node.name for node in graph.nodes if works_on_bits(node.op) or _is_rounded_otherwise(graph, node)}
     for name in graph.inputs:
         if _is_unsigned(graph.tensors[name]):
             _flip_input(edit, name, on_bits)
@@ -71,7 +71,8 @@ def _settled(graph: Graph) -> set[str]:
     return {*graph.inputs, *graph.outputs, *(name for node in flips for name in (*node.inputs, *node.outputs))}
 
 
-def _works_on_bits(op: Operator) -> bool:
+def works_on_bits(op: Operator) -> bool:
+    """Whether an operator works on integers as they are, not on what they stand for."""
     return isinstance(op, Cast) or (isinstance(op, Resize) and op.truncate and op.mode == "linear")
 
 

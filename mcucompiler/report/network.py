@@ -16,8 +16,6 @@ from mcucompiler.report.estimate import estimate, estimate_facts, estimate_json,
 from mcucompiler.report.streams import plan_explanation, plan_lines, stream_tables
 from mcucompiler.report.text import facts, kib, shortened, table
 
-_ESTIMATE_NOTE = "Cycles are estimates of the compiler's cost model, not measurements."
-
 
 def network_report(manifest: Manifest) -> Iterator[RenderableType]:
     """The report's parts, in order."""

@@ -134,6 +134,7 @@ def _part_json(part: Part) -> dict[str, Any]:
         "stop": part.stop,
         "mode": "stream" if part.rows else "layers",
         "rows": part.rows,
+        "columns": part.columns,
         "expanded": list(part.expanded),
         "repeated": list(part.repeated),
         "pushed": part.pushed,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from mcucompiler.ir.graph import Node, Tensor
@@ -39,9 +40,11 @@ from mcucompiler.ops import (
     Unary,
 )
 from mcucompiler.ops.base import Operator
+from mcucompiler.stream.columns import COLUMN_AXIS, column_reading, overhang
 from mcucompiler.stream.expansion import expandable, expanded_band
 from mcucompiler.stream.means import mean_bands
 from mcucompiler.stream.types import Access, Band, Reading
+from mcucompiler.stream.upsampling import UPSAMPLING, least_rows, of_band, upsampled_reading
 
 ROW_AXIS = 2
 _IMAGE_RANK = 4
@@ -77,12 +80,13 @@ class BandMaker:
         self.lowered = lowered
         self._options = {False: lowered.options, True: replace(lowered.options, optimize="ram")}
         self._made: dict[tuple[int, int, bool], tuple[Band, ...]] = {}
+        self._part_calls: dict[tuple[int, bool, int, tuple[tuple[int, int, int], ...]], KernelCall | None] = {}
         self._expanded: dict[tuple[int, int, bool], Band | None] = {}
 
     def height(self, step: int) -> int | None:
         """Rows that a layer makes, or takes for a mean; None where it can be in no stream."""
         layer = self.lowered.steps[step]
-        if len(layer.writes) != 1 or not isinstance(layer.node.op, (*_WINDOWS, *_ROWWISE, ReduceMean)):
+        if len(layer.writes) != 1 or not isinstance(layer.node.op, (*_WINDOWS, *_ROWWISE, *UPSAMPLING, ReduceMean)):
             return None
         if self._mean(layer):
             return self.lowered.stored[layer.reads[0]].tensor.shape[ROW_AXIS]
@@ -90,22 +94,63 @@ class BandMaker:
         return target.tensor.shape[ROW_AXIS] if is_image(target) else None
 
     def bands(self, step: int, rows: int, *, lean: bool = False) -> tuple[Band, ...]:
-        """The bands of a layer with ``rows`` rows a run; () where no kernel can do it.
+        """The bands of a layer with at most ``rows`` rows a run, or as few as it can; () where no kernel can do it.
 
         Args:
-            step: index of the layer.
-            rows: a divisor of its height.
+            step: index of a layer that has a height.
+            rows: at least 1.
             lean: whether kernels are to use little scratch rather than be fast.
         """
+        layer = self.lowered.steps[step]
+        rows = self._rows(step, rows)
         key = step, rows, lean
         if key not in self._made:
-            layer = self.lowered.steps[step]
             if self._mean(layer):
                 self._made[key] = mean_bands(layer, self._context(layer.node), rows)
             else:
                 band = self._make(layer, rows, self._options[lean])
                 self._made[key] = () if band is None else (band,)
         return self._made[key]
+
+    def part(self, step: int, columns: Mapping[str, tuple[int, int]], *, lean: bool = False) -> Band | None:
+        """The band of a layer that makes one row of some columns; None where no kernel can do it.
+
+        Args:
+            step: index of the layer.
+            columns: the columns of each tensor that are there or are made.
+            lean: whether kernels are to use little scratch rather than be fast.
+        """
+        (whole,) = self.bands(step, 1, lean=lean)
+        graph, node = self.lowered.graph, whole.node
+        made = columns[whole.writes]
+        readings = tuple((i, column_reading(graph, node, i, reading, columns, made)) for i, reading in whole.readings)
+        hangs = tuple(
+            overhang(reading.columns, graph.tensors[reading.tensor].shape[COLUMN_AXIS])
+            for _, reading in readings
+            if reading.columns is not None
+        )
+        width, all_columns = made[1] - made[0], graph.tensors[whole.writes].shape[COLUMN_AXIS]
+        key = step, lean, width, hangs
+        if key not in self._part_calls:
+            self._part_calls[key] = self._call(node, dict(readings), 1, self._options[lean], width)
+        call = self._part_calls[key]
+        if call is None:
+            return None
+        return replace(
+            whole,
+            call=call,
+            readings=readings,
+            row_bytes=whole.row_bytes * width // all_columns,
+            macs=whole.macs * width // all_columns,
+        )
+
+    def _rows(self, step: int, most: int) -> int:
+        """The most rows, up to ``most``, that a run of a layer can make: a divisor of its height."""
+        layer, tensors = self.lowered.steps[step], self.lowered.graph.tensors
+        height = self.height(step) or 1
+        least = least_rows(layer.node.op, tensors[layer.node.inputs[0]], tensors[layer.writes[0]])
+        parts = height // least
+        return least * max(rows for rows in range(1, max(1, min(most // least, parts)) + 1) if parts % rows == 0)
 
     def lean_layer(self, step: int) -> LoweredStep | None:
         """A layer on whole tensors with less scratch than it has; None where there is no such kernel."""
@@ -185,6 +230,8 @@ class BandMaker:
             return Reading(tensor=name, access=Access.WHOLE)
         if not is_image(stored):
             return None
+        if isinstance(node.op, UPSAMPLING):
+            return upsampled_reading(node.op, graph.ins(node), graph.outs(node)[0], rows)
         ranges = [
             node.op.input_range(graph.ins(node), graph.outs(node), index, ROW_AXIS, run * rows, (run + 1) * rows)
             for run in range(runs)
@@ -211,10 +258,18 @@ class BandMaker:
             border=border or 0,
         )
 
-    def _call(self, node: Node, readings: dict[int, Reading], rows: int, options: LoweringOptions) -> KernelCall | None:
-        """The kernel call for one run."""
+    def _call(
+        self,
+        node: Node,
+        readings: dict[int, Reading],
+        rows: int,
+        options: LoweringOptions,
+        width: int | None = None,
+    ) -> KernelCall | None:
+        """The kernel call for one run; ``width``: columns that it makes, None for all."""
         graph = self.lowered.graph
-        if _like_a_whole_image(node.op, graph.tensors[node.inputs[0]], readings[0]):
+        op = _padded_for(node.op, graph.tensors[node.inputs[0]], readings.get(0))
+        if _like_a_whole_image(op, node.op, graph.tensors[node.inputs[0]], readings.get(0)):
             return None
         inputs = tuple(
             self._input(tensor, readings.get(index)) if tensor is not None and not tensor.is_constant else tensor
@@ -222,11 +277,12 @@ class BandMaker:
         )
         (target,) = graph.outs(node)
         context = NodeContext(
-            node=node.replace(op=_without_rows_of_padding(node.op)),
+            node=node.replace(op=op),
             inputs=inputs,
-            outputs=(_dense(_banded(target, rows)),),
+            outputs=(_dense(_banded(target, rows, width)),),
             options=options_for(options, node),
         )
+        context = of_band(context, graph.tensors[node.inputs[0]])
         by_pointer = any(reading.access is Access.POINTERS for reading in readings.values())
         variants = row_pointer_variants(node.op) if by_pointer else variants_of(node.op)
         return choose(variants, context)
@@ -234,7 +290,7 @@ class BandMaker:
     def _input(self, tensor: Tensor, reading: Reading | None) -> Stored:
         if reading is None or reading.access is Access.WHOLE:
             return self.lowered.stored[tensor.name]
-        banded = _banded(tensor, reading.count)
+        banded = _banded(tensor, reading.count, _read_width(tensor, reading))
         place = replace(dense_place(tensor.name, banded), row_pointers=reading.access is Access.POINTERS)
         return Stored(tensor=banded, layout=channels_last(banded.shape), place=place)
 
@@ -250,26 +306,37 @@ def _border(op: Operator, tensor: Tensor) -> int | None:
     return None
 
 
-def _like_a_whole_image(op: Operator, image: Tensor, reading: Reading) -> bool:
+def _read_width(tensor: Tensor, reading: Reading) -> int:
+    """Columns of the image that a kernel reads."""
+    width = tensor.shape[COLUMN_AXIS]
+    return width if reading.columns is None else overhang(reading.columns, width)[1]
+
+
+def _like_a_whole_image(banded: Operator, op: Operator, image: Tensor, reading: Reading | None) -> bool:
     """Whether a window covers a band but not the image: the mean of a whole image is defined otherwise."""
-    if not isinstance(op, AveragePool) or reading.access is Access.WHOLE:
+    if not isinstance(op, AveragePool) or not isinstance(banded, AveragePool) or reading is None:
         return False
-    _, _, height, width = image.shape
-    banded = replace(op, pads=(0, op.pads[1], 0, op.pads[3]))
-    return banded.is_global((reading.count, width)) and not op.is_global((height, width))
+    covers = reading.access is not Access.WHOLE and banded.is_global((reading.count, _read_width(image, reading)))
+    return covers and not op.is_global(image.shape[ROW_AXIS:])
 
 
-def _without_rows_of_padding(op: Operator) -> Operator:
-    """The operator without padding above and below, which pointers to border rows take the place of."""
-    if isinstance(op, Conv | MaxPool | AveragePool):
-        _, left, _, right = op.pads
-        return replace(op, pads=(0, left, 0, right))
-    return op
+def _padded_for(op: Operator, image: Tensor, reading: Reading | None) -> Operator:
+    """The operator with the padding of a band.
+
+    There is none above and below, where pointers to border rows take its place; of a part of the columns only what
+    lies outside the image is padding.
+    """
+    if not isinstance(op, Conv | MaxPool | AveragePool):
+        return op
+    _, left, _, right = op.pads
+    if reading is not None and reading.columns is not None:
+        left, _, right = overhang(reading.columns, image.shape[COLUMN_AXIS])
+    return replace(op, pads=(0, left, 0, right))
 
 
-def _banded(tensor: Tensor, rows: int) -> Tensor:
-    n, channels, _, width = tensor.shape
-    return tensor.replace(shape=(n, channels, rows, width))
+def _banded(tensor: Tensor, rows: int, width: int | None = None) -> Tensor:
+    n, channels, _, whole = tensor.shape
+    return tensor.replace(shape=(n, channels, rows, whole if width is None else width))
 
 
 def _dense(tensor: Tensor) -> Stored:

@@ -23,6 +23,8 @@ class Part:
         expanded: layers that are made anew for each window of the layer that follows.
         repeated: layers that an earlier part has already computed.
         pushed: whether the caller pushes the rows of the image.
+        columns: column bands that the layers run in, one after the other.
+        halo: multiply-accumulates that these repeat, as a share of the layers' own.
     """
 
     first: int
@@ -31,6 +33,8 @@ class Part:
     expanded: tuple[int, ...] = ()
     repeated: tuple[int, ...] = ()
     pushed: bool = False
+    columns: int = 1
+    halo: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,7 +94,7 @@ class Choice:
     def _wanted(self) -> str:
         if self.optimize == "ram" and self.slowdown <= MOST_SLOWDOWN:
             return f"the least memory within {100 * (MOST_SLOWDOWN - 1):.0f} % more time was asked for"
-        if self.limit is None:
+        if self.limit_bytes is None or self.layered.ram_bytes <= self.limit_bytes:
             return "its input arrives by rows"
         return f"the limit is {self.limit:,}" + ("" if self.fits else ", which no plan reaches")
 
@@ -138,6 +142,8 @@ def _part(step: LoweredStep, first: int) -> Part:
         ),
         repeated=repeated,
         pushed=call.fed is not None,
+        columns=len(call.parts),
+        halo=call.recomputed_macs / max(step.macs, 1) if len(call.parts) > 1 else 0.0,
     )
 
 
@@ -160,4 +166,6 @@ def describe_parts(parts: tuple[Part, ...]) -> str:
 def _describe(part: Part) -> str:
     layers = f"{part.first}-{part.stop - 1}" if part.stop - part.first > 1 else str(part.first)
     pushed = "pushed " if part.pushed else ""
+    if part.columns > 1:
+        return f"{layers} by rows in {part.columns} column bands with halo (+{100 * part.halo:.1f} % MACs)"
     return f"{layers} by {pushed}rows" if part.rows == 1 else f"{layers} by {part.rows} {pushed}rows"

@@ -3,15 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mcucompiler.lower.types import Exactness, Lowered, LoweredStep, Overlap
 from mcucompiler.schedule.overlaps import whole_words
 from mcucompiler.stream.bands import ROW_AXIS, BandMaker, is_image, row_bytes
+from mcucompiler.stream.columns import (
+    COLUMN_AXIS,
+    Columns,
+    column_bytes,
+    column_ranges,
+    divisible,
+)
 from mcucompiler.stream.guests import Guest, find_guests
+from mcucompiler.stream.patches import in_turn, repeated_macs
 from mcucompiler.stream.simulate import Simulation, simulate
-from mcucompiler.stream.types import Access, Band, Rows, StreamCall
+from mcucompiler.stream.types import Access, Band, PatchesCall, Rows, StreamCall
 
 CONTROL_CYCLES = 60
 """Cycles of choosing a band and setting up its pointers, for each run."""
@@ -29,6 +37,8 @@ class GroupChoice:
         lean: whether kernels are to use little scratch rather than be fast.
         expansions: indices of the steps that are made anew for each window of the depthwise step that follows.
         fed: tensor whose rows the caller pushes.
+        columns: how many column bands the group runs in, one after the other; in several of them bands make one row
+            a run, nothing is made anew for windows, and no rows are pushed.
     """
 
     first: int
@@ -37,6 +47,7 @@ class GroupChoice:
     lean: bool = False
     expansions: frozenset[int] = frozenset()
     fed: str | None = None
+    columns: int = 1
 
 
 class Composer:
@@ -49,6 +60,7 @@ class Composer:
     def __init__(self, lowered: Lowered) -> None:
         self.lowered = lowered
         self.maker = BandMaker(lowered)
+        self._simulations: dict[tuple[int, int], Simulation | None] = {}
         self._readers: dict[str, set[int]] = {}
         for index, step in enumerate(lowered.steps):
             for name in step.reads.values():
@@ -69,10 +81,15 @@ class Composer:
             return None
         outside = self._outside(layers, choice.fed)
         heights = self._heights(bands, choice.fed)
-        simulation = simulate(bands, heights, choice.fed)
+        simulation = self._simulated(choice, bands, heights)
         if simulation is None or not self._separate((*outside, *outputs)):
             return None
-        call = self._call(bands, simulation, heights, outside, outputs, choice.fed)
+        if choice.columns == 1:
+            call: StreamCall | None = self._call(bands, simulation, heights, outside, outputs, choice.fed)
+        else:
+            call = self._patches(choice, bands, simulation, heights, outputs)
+        if call is None:
+            return None
         return LoweredStep(
             nodes=tuple(step.node for step in layers),
             call=call,
@@ -87,17 +104,68 @@ class Composer:
         while index < choice.stop:
             expanded = index in choice.expansions
             last = index + 1 if expanded else index
-            height = self.maker.height(last) if last < choice.stop else None
-            if not height:
+            if last >= choice.stop or not self.maker.height(last):
                 return None
-            rows = _divisor(height, choice.rows)
-            band = self.maker.expanded(index, rows, lean=choice.lean) if expanded else None
-            made = (band,) if band else () if expanded else self.maker.bands(index, rows, lean=choice.lean)
+            band = self.maker.expanded(index, choice.rows, lean=choice.lean) if expanded else None
+            made = (band,) if band else () if expanded else self.maker.bands(index, choice.rows, lean=choice.lean)
             if not made:
                 return None
             bands += made
             index = last + 1
         return bands
+
+    def _simulated(self, choice: GroupChoice, bands: Sequence[Band], heights: Mapping[str, int]) -> Simulation | None:
+        """The run of a stream; that of one row a run is remembered, as it is the same for all its columns."""
+        if choice.rows > 1 or choice.expansions or choice.fed is not None:
+            return simulate(bands, heights, choice.fed)
+        key = choice.first, choice.stop
+        if key not in self._simulations:
+            self._simulations[key] = simulate(bands, heights)
+        return self._simulations[key]
+
+    def shares(self, choice: GroupChoice, bands: Sequence[Band]) -> Iterator[dict[str, Columns] | None]:
+        """For each column band of a group the columns of all tensors; None where they cannot be told.
+
+        Args:
+            choice: the group.
+            bands: of its layers, whole rows, one a run.
+        """
+        tensors = self.lowered.graph.tensors
+        names = [band.writes for band in bands]
+        widths = {name: tensors[name].shape[COLUMN_AXIS] for name in names if not self._inside(name, choice)}
+        for part in range(choice.columns):
+            share = {
+                name: (width * part // choice.columns, width * (part + 1) // choice.columns)
+                for name, width in widths.items()
+            }
+            empty = any(first == stop for first, stop in share.values())
+            yield None if empty else column_ranges(self.lowered.graph, bands, share)
+
+    def _patches(
+        self,
+        choice: GroupChoice,
+        bands: Sequence[Band],
+        simulation: Simulation,
+        heights: Mapping[str, int],
+        outputs: tuple[str, ...],
+    ) -> PatchesCall | None:
+        """The group in column bands. Its output covers no input, which later parts still read."""
+        plain = choice.rows == 1 and not choice.expansions and choice.fed is None
+        if not plain or not all(divisible(self.lowered.graph, band) for band in bands):
+            return None
+        made_here = {band.writes for band in bands}
+        outside = tuple(name for name in heights if name not in made_here)
+        parts, ranges = [], []
+        for columns in self.shares(choice, bands):
+            if columns is None:
+                return None
+            made = [self.maker.part(choice.first + i, columns, lean=choice.lean) for i in range(len(bands))]
+            narrow = [band for band in made if band is not None]
+            if len(narrow) < len(bands):
+                return None
+            parts.append(self._call(narrow, simulation, heights, outside, outputs, None, columns))
+            ranges.append(columns)
+        return in_turn(parts, repeated_macs(self.lowered.graph, bands, ranges))
 
     def _inside(self, name: str, choice: GroupChoice) -> bool:
         """Whether nobody but layers of the group ever sees a tensor."""
@@ -126,6 +194,20 @@ class Composer:
         made = {band.writes: band.height for band in bands}
         return {name: made[name] if name in made else tensors[name].shape[ROW_AXIS] for name in dict.fromkeys(names)}
 
+    def _rows_bytes(
+        self, bands: Sequence[Band], names: Iterable[str], columns: Mapping[str, Columns] | None
+    ) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+        """Bytes of each tensor's whole rows, and in a row of this stream the first byte and how many there are."""
+        graph = self.lowered.graph
+        if columns is None:
+            made = {band.writes: band.row_bytes for band in bands}
+            pitches = {name: made[name] if name in made else row_bytes(graph.tensors[name]) for name in names}
+            return pitches, dict.fromkeys(pitches, 0), pitches
+        units = {name: column_bytes(graph, name) for name in names}
+        pitches = {name: row_bytes(graph.tensors[name]) for name in names}
+        begins = {name: columns[name][0] * unit for name, unit in units.items()}
+        return pitches, begins, {name: (columns[name][1] - columns[name][0]) * unit for name, unit in units.items()}
+
     def _call(
         self,
         bands: Sequence[Band],
@@ -134,15 +216,21 @@ class Composer:
         outside: tuple[str, ...],
         outputs: tuple[str, ...],
         fed: str | None,
+        columns: Mapping[str, Columns] | None = None,
     ) -> StreamCall:
-        tensors = self.lowered.graph.tensors
-        made_bytes = {band.writes: band.row_bytes for band in bands}
-        bytes_of = {name: made_bytes[name] if name in made_bytes else row_bytes(tensors[name]) for name in heights}
+        pitches, begins, bytes_of = self._rows_bytes(bands, heights, columns)
         inside = [name for name in heights if name not in outside and name not in outputs]
         guests = find_guests(bands, simulation, heights, inside, bytes_of, fed)
         rows, end = [], 0
         for name, height in heights.items():
-            made = Rows(tensor=name, height=height, row_bytes=bytes_of[name], slots=height)
+            made = Rows(
+                tensor=name,
+                height=height,
+                row_bytes=bytes_of[name],
+                slots=height,
+                pitch=pitches[name],
+                column=begins[name],
+            )
             if name in guests:
                 guest = guests[name]
                 made = replace(made, slots=0, guest_of=guest.host, lead=guest.lead, stride=guest.stride)
@@ -159,7 +247,7 @@ class Composer:
         push_cycles = [sum(bands[index].call.cycles + CONTROL_CYCLES for index in push) for push in pushes]
         return StreamCall(
             variant="rows",
-            overlaps=tuple(_overlaps(bands, simulation, guests, bytes_of, outside, outputs)),
+            overlaps=() if columns else tuple(_overlaps(bands, simulation, guests, bytes_of, outside, outputs)),
             scratch_bytes=end,
             stack_bytes=max(band.call.stack_bytes for band in bands) + _control_stack(bands, state),
             instructions=sum(band.runs * (band.call.instructions + CONTROL_CYCLES) for band in bands),
@@ -185,11 +273,6 @@ def _waits_for_itself(bands: Sequence[Band]) -> bool:
     """Whether a band needs the whole of a tensor that the stream makes."""
     made = {band.writes for band in bands}
     return any(r.access is Access.WHOLE and r.tensor in made for band in bands for _, r in band.readings)
-
-
-def _divisor(height: int, most: int) -> int:
-    """The largest divisor of a height that is at most ``most``."""
-    return max(rows for rows in range(1, min(most, height) + 1) if height % rows == 0)
 
 
 def _control_stack(bands: Sequence[Band], state: int | None) -> int:

@@ -62,7 +62,8 @@ def _candidates(bands: Sequence[Band], inside: Sequence[str], row_bytes: Mapping
     made = {band.writes for band in bands}
     for band in bands:
         for number, reading in band.readings:
-            if not any(overlap.same and overlap.input == number for overlap in band.call.overlaps):
+            in_place = any(overlap.same and overlap.input == number for overlap in band.call.overlaps)
+            if not in_place or reading.offset:  # what begins within a row does not lie where the row does
                 continue
             # Rows that are made together must lie one behind the other, in slots of the host.
             packed = band.rows == 1 or row_bytes[band.writes] == row_bytes.get(reading.tensor)

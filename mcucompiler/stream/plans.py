@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from mcucompiler.lower.types import Lowered
@@ -164,11 +164,3 @@ def in_order(schedule: Schedule) -> Lowered:
     """The program with its steps in the order in which they run."""
     steps = tuple(schedule.lowered.steps[index] for index in schedule.order)
     return replace(schedule.lowered, steps=steps)
-
-
-def streams_of(plan: Plan) -> Iterator[tuple[int, int]]:
-    """Position and number of layers of each stream of a plan."""
-    for position, index in enumerate(plan.schedule.order):
-        layers = len(plan.lowered.steps[index].nodes)
-        if layers > 1:
-            yield position, layers

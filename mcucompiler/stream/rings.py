@@ -11,8 +11,12 @@ _MOST_NAMED = 4
 
 
 def rings(call: StreamCall) -> Iterator[Rows]:
-    """The tensors of a stream that are not whole in the arena: rings, and guests in the slots of others."""
-    return (rows for rows in call.rows if rows.offset is not None or rows.guest_of is not None)
+    """The tensors of a stream that are not whole in the arena: rings, and guests in the slots of others.
+
+    Of column bands, which take the same memory one after the other, those of the one that needs most.
+    """
+    largest = max(call.parts, key=lambda part: part.scratch_bytes)
+    return (rows for rows in largest.rows if rows.offset is not None or rows.guest_of is not None)
 
 
 def ring_bytes(rows: Rows) -> int:

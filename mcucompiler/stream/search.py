@@ -14,14 +14,19 @@ from dataclasses import dataclass, replace
 
 import networkx as nx
 
-from mcucompiler.lower.types import Lowered, LoweredStep
-from mcucompiler.schedule.dependencies import buffers_of
-from mcucompiler.schedule.overlaps import best_matching, step_overlaps, whole_words
+from mcucompiler.lower.types import LoweredStep
+from mcucompiler.schedule.overlaps import whole_words
 from mcucompiler.stream.bands import row_bytes
+from mcucompiler.stream.columns import divisible
 from mcucompiler.stream.compose import Composer, GroupChoice
+from mcucompiler.stream.covers import Covers
+from mcucompiler.stream.lives import Lives
+from mcucompiler.stream.patches import narrow_rings
 from mcucompiler.stream.types import Band, StreamCall
 
 _WAYS = ((1, False), (1, True), (2, False), (4, False))  # rows of a run, and whether with little scratch
+_COLUMNS = (2, 3, 4)  # column bands
+_LONGEST_PATCHES = 10  # layers; the halo grows with each of them
 _MOST_LABELS = 64
 _MOST_EXPANSIONS = 3
 _MOST_MISSES = 4  # streams from a layer on that were no better than shorter ones, until longer ones are not tried
@@ -65,58 +70,6 @@ class Path:
         return {e.choice: e.step for e in self.edges if e.choice.lean or isinstance(e.step.call, StreamCall)}
 
 
-class _Lives:
-    """Between which steps of the fixed order each buffer holds something."""
-
-    def __init__(self, lowered: Lowered, fed: str | None) -> None:
-        self.lowered = lowered
-        self.first: dict[str, int] = {}
-        self.last: dict[str, int] = {}
-        for name in lowered.graph.inputs:
-            self._touch(lowered.stored[name].place.buffer, -1)
-        for index, step in enumerate(lowered.steps):
-            for buffer in buffers_of(lowered, step):
-                self._touch(buffer, index)
-        for name in lowered.graph.outputs:
-            self._touch(lowered.stored[name].place.buffer, len(lowered.steps))
-        if fed is not None:
-            buffer = lowered.stored[fed].place.buffer
-            del self.first[buffer], self.last[buffer]
-        self.sizes = {name: whole_words(lowered.buffers[name].size_bytes) for name in self.first}
-
-    def _touch(self, buffer: str, index: int) -> None:
-        self.first[buffer] = min(index, self.first.get(buffer, index))
-        self.last[buffer] = max(index, self.last.get(buffer, index))
-
-    def bytes(self, step: LoweredStep, first: int, stop: int) -> int:
-        """What is live while a step takes the place of those from ``first`` to before ``stop``."""
-        seen = set(buffers_of(self.lowered, step)) & set(self.first)
-        live = seen | {b for b in self.first if self.first[b] < first and self.last[b] >= stop}
-        usable = [
-            overlap
-            for overlap in step_overlaps(self.lowered, step)
-            if first <= self.last.get(overlap.into, -1) < stop and first <= self.first[overlap.buffer]
-        ]
-        saved = sum(overlap.saved_bytes for overlap in best_matching(usable))
-        return sum(self.sizes[name] for name in live) + whole_words(step.call.scratch_bytes) - saved
-
-    def least_bytes(self, first: int, stop: int) -> int:
-        """What any step in the place of those from ``first`` to before ``stop`` needs, rings apart.
-
-        Every buffer that lives on, and of those that are consumed and made at least the larger sum.
-        """
-        before = after = through = 0
-        for name, size in self.sizes.items():
-            born, dies = self.first[name], self.last[name]
-            if born < first and dies >= stop:
-                through += size
-            elif born < first <= dies:
-                before += size
-            elif first <= born < stop <= dies:
-                after += size
-        return through + max(before, after)
-
-
 class _Search:
     """Finds the edges.
 
@@ -124,12 +77,16 @@ class _Search:
         composer: of the program.
         fed: tensor whose rows the caller pushes.
         enough: bytes below which no plan needs to get.
+
+    Attributes:
+        covers: of the edges that were given.
+        swift: of those among them that make nothing anew for each window.
     """
 
     def __init__(self, composer: Composer, fed: str | None, enough: int) -> None:
         self.composer, self.fed = composer, fed
         lowered = composer.lowered
-        self.lives = _Lives(lowered, fed)
+        self.lives = Lives(lowered, fed)
         self.layers = [
             Edge(
                 choice=GroupChoice(first=i, stop=i + 1),
@@ -141,7 +98,12 @@ class _Search:
         ]
         self.takes = {i for i, step in enumerate(lowered.steps) if fed in step.reads.values()} if fed else set()
         self.stops = [self._reach(first) for first in range(len(self.layers))]
+        self.divisible = [self._divides(index) for index in range(len(self.layers))]
         self.floor = max(self._floor(), enough)
+        self._streams: dict[GroupChoice, Edge | None] = {}
+        self.covers = Covers()
+        self.swift = Covers()
+        self.misses = [0] * len(self.layers)
 
     def _reach(self, first: int) -> int:
         """One past the last step that may be in a stream that begins at ``first``."""
@@ -150,6 +112,12 @@ class _Search:
         while stop < len(self.layers) and maker.height(stop) and maker.bands(stop, 1):
             stop += 1
         return stop
+
+    def _divides(self, index: int) -> bool:
+        """Whether a layer can make some of its columns without the others."""
+        if index in self.takes or self.stops[index] == index:
+            return False
+        return all(divisible(self.composer.lowered.graph, band) for band in self.composer.maker.bands(index, 1))
 
     def _begins(self, first: int, stop: int) -> str | None:
         """The tensor that is pushed into a stream, provided that the stream takes all of it."""
@@ -169,22 +137,33 @@ class _Search:
         for first, reach in enumerate(self.stops):
             for stop in range(first + 1, reach + 1):
                 if self._possible(first, stop):
-                    needed = self._least(first, stop)
+                    needed = min(self._least(first, stop), self._least_patches(first, stop))
                     for index in range(first, stop):
                         least[index] = min(least[index], needed)
         return max(least, default=0)
 
     def _least(self, first: int, stop: int) -> int:
-        return self.lives.least_bytes(first, stop) + self._least_rings(first, stop)
+        rings, scratch = self._least_rings(first, stop)
+        return self.lives.least_bytes(first, stop) + rings + scratch
 
-    def _least_rings(self, first: int, stop: int) -> int:
-        """Bytes of the windows that bands read from tensors between them, and of the most scratch of a band."""
+    def _least_patches(self, first: int, stop: int) -> int:
+        """What a group needs at least in column bands: its outputs cover no inputs, and rings are narrow."""
+        if stop - first == 1 or not all(self.divisible[first:stop]):
+            return _INFINITE
+        rings, _ = self._least_rings(first, stop, whole=True)
+        return self.lives.least_bytes(first, stop, apart=True) + rings // _COLUMNS[-1]
+
+    def _least_rings(self, first: int, stop: int, *, whole: bool = False) -> tuple[int, int]:
+        """Bytes of the windows that bands read from tensors between them, and of the most scratch of a band.
+
+        Expanded tensors, which may be made anew for each window, count only where they must be made ``whole``.
+        """
         lowered, maker = self.composer.lowered, self.composer.maker
         rings: dict[str, int] = {}
         scratch = 0
         made = {name for index in range(first, stop) for name in lowered.steps[index].writes}
         for index in range(first, stop):
-            if maker.expandable(index) or (index > first and maker.expandable(index - 1)):
+            if not whole and (maker.expandable(index) or (index > first and maker.expandable(index - 1))):
                 continue
             scratch = max(scratch, *(band.call.scratch_bytes for band in maker.bands(index, 1, lean=True)))
             for band in maker.bands(index, 1):
@@ -193,7 +172,7 @@ class _Search:
                     if reading.tensor in made and number not in lodged and not self._guest(reading.tensor):
                         size = reading.count * row_bytes(lowered.graph.tensors[reading.tensor])
                         rings[reading.tensor] = max(size, rings.get(reading.tensor, 0))
-        return sum(rings.values()) + scratch
+        return sum(rings.values()), scratch
 
     def _guest(self, tensor: str) -> bool:
         """Whether the layer that makes a tensor may work in place."""
@@ -203,35 +182,79 @@ class _Search:
     def edges(self, progress: Callable[[int, int], None]) -> Iterator[Edge]:
         """The layers, and the streams that may be worth while, the shorter ones first."""
         count = len(self.layers)
-        covers, misses = _Covers(), [0] * count
         for index, layer in enumerate(self.layers):
             if index not in self.takes:
-                covers.add(layer)
-                yield layer
                 lean = self._lean(index)
-                if lean is not None:
-                    covers.add(lean)
-                    yield lean
+                yield from map(self._known, (layer,) if lean is None else (layer, lean))
         for length in range(1, count + 1):
             progress(length, count)
             for first in range(count - length + 1):
                 stop = first + length
-                if stop > self.stops[first] or not self._possible(first, stop):
-                    continue
-                most = max(layer.bytes for layer in self.layers[first:stop])
-                fed = self._begins(first, stop)
-                if fed is None and most <= self.floor:
-                    continue
-                # Shorter edges that need no more than this one must, do the same work in the same time.
-                known = covers.bytes(first, stop)
-                if misses[first] == _MOST_MISSES or known <= self._least(first, stop):
-                    continue
-                misses[first] += 1
-                for edge in self._variants(first, stop, fed, _INFINITE if fed else most):
-                    covers.add(edge)
-                    if edge.bytes < known:
-                        misses[first] = 0
-                    yield edge
+                if stop <= self.stops[first] and self._possible(first, stop):
+                    yield from map(self._known, self._groups(first, stop))
+        yield from self._patches()
+
+    def _known(self, edge: Edge) -> Edge:
+        self.covers.add(edge.choice.first, edge.choice.stop, edge.bytes)
+        if not edge.choice.expansions:
+            self.swift.add(edge.choice.first, edge.choice.stop, edge.bytes)
+        return edge
+
+    def _groups(self, first: int, stop: int) -> Iterator[Edge]:
+        """The ways to run some layers as one stream; all edges within these must be known."""
+        most = max(layer.bytes for layer in self.layers[first:stop])
+        fed = self._begins(first, stop)
+        if fed is None and most <= self.floor:
+            return
+        # Shorter edges that need no more than this one must, do the same work in the same time.
+        known = self.covers.bytes(first, stop)
+        if self.misses[first] == _MOST_MISSES or known <= self._least(first, stop):
+            return
+        if not self._spans(first, stop):
+            self.misses[first] += 1
+        for edge in self._variants(first, stop, fed, _INFINITE if fed else most):
+            if edge.bytes < known:
+                self.misses[first] = 0
+            yield edge
+
+    def _spans(self, first: int, stop: int) -> bool:
+        """Whether what a stream makes before its last layer is read behind it: it may pay to go on to the reader."""
+        lives = self.lives
+        return any(first <= born < stop - 1 and lives.last[name] >= stop for name, born in lives.first.items())
+
+    def _patches(self) -> Iterator[Edge]:
+        """Groups in column bands, where these may need less than anything that makes nothing anew for windows."""
+        promises = tuple(self._promises())
+        least = [self.covers.least(index) for index in range(len(self.layers))]
+        for needed, choice in promises:
+            for index in range(choice.first, choice.stop):
+                least[index] = min(least[index], needed)
+        floor = max(least, default=0)  # no plan needs less, so what needs no more can stay as it is
+        most: dict[tuple[int, int], int] = {}
+        for needed, choice in promises:
+            key = choice.first, choice.stop
+            known = most.get(key, self.swift.bytes(*key))
+            edge = self._edge(choice) if known > max(needed, floor) else None
+            if edge is not None and edge.bytes < known:
+                most[key] = edge.bytes
+                yield edge
+
+    def _promises(self) -> Iterator[tuple[int, GroupChoice]]:
+        """Groups in column bands that may be worth while, and what they need at least: no kernels are made for it."""
+        graph, count = self.composer.lowered.graph, len(self.layers)
+        groups = ((i, j) for i in range(count) for j in range(i + 2, min(self.stops[i], i + _LONGEST_PATCHES) + 1))
+        for first, stop in groups:
+            if self.swift.bytes(first, stop) <= max(self.floor, self._least_patches(first, stop)):
+                continue
+            for lean in (False, True) if self._saves_scratch(first, stop) else (False,):
+                whole = self._edge(GroupChoice(first=first, stop=stop, lean=lean))
+                if whole is None or not isinstance(call := whole.step.call, StreamCall):
+                    break
+                for columns in _COLUMNS:
+                    choice = GroupChoice(first=first, stop=stop, lean=lean, columns=columns)
+                    rings = narrow_rings(graph, call, self.composer.shares(choice, call.bands))
+                    if rings is not None:
+                        yield self.lives.least_bytes(first, stop, apart=True) + rings, choice
 
     def _variants(self, first: int, stop: int, fed: str | None, most: int) -> Iterator[Edge]:
         """With one or more rows at a time; with the largest expanded tensors kept, or made anew."""
@@ -293,34 +316,19 @@ class _Search:
             yield frozenset(taken)
 
     def _edge(self, choice: GroupChoice) -> Edge | None:
+        """A stream; those of one row a run are remembered, as column bands are made of them."""
+        if choice.rows > 1 or choice.expansions or choice.columns > 1:
+            return self._made(choice)
+        if choice not in self._streams:
+            self._streams[choice] = self._made(choice)
+        return self._streams[choice]
+
+    def _made(self, choice: GroupChoice) -> Edge | None:
         step = self.composer.stream(choice)
         if step is None:
             return None
         needed = self.lives.bytes(step, choice.first, choice.stop)
         return Edge(choice=choice, step=step, bytes=needed, cycles=step.call.cycles)
-
-
-class _Covers:
-    """The least memory in which the edges known so far lead from one cut to another."""
-
-    def __init__(self) -> None:
-        self._edges: dict[tuple[int, int], int] = {}
-        self._known: dict[tuple[int, int], int] = {}
-
-    def add(self, edge: Edge) -> None:
-        key = edge.choice.first, edge.choice.stop
-        self._edges[key] = min(edge.bytes, self._edges.get(key, _INFINITE))
-        self._known.pop(key, None)
-
-    def bytes(self, first: int, stop: int) -> int:
-        """Least memory from ``first`` to ``stop``, provided that all shorter edges between them are known."""
-        key = first, stop
-        if key not in self._known:
-            least = self._edges.get(key, _INFINITE)
-            for cut in range(first + 1, stop):
-                least = min(least, max(self.bytes(first, cut), self.bytes(cut, stop)))
-            self._known[key] = least
-        return self._known[key]
 
 
 def _in_place(band: Band, number: int) -> bool:

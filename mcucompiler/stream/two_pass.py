@@ -64,13 +64,18 @@ def _follows(graph: Graph, name: str, image: str) -> bool:
     """Whether a tensor is computed from an image through its mean, by nodes with one activation each."""
     while name in graph.producer:
         node = graph.producer[name]
-        sources = [source for source in node.inputs if source and not graph.tensors[source].is_constant]
+        sources = _activations(graph, node)
         if len(sources) != 1:
             return False
         (name,) = sources
         if name == image:
             return _is_mean(node)
     return False
+
+
+def _activations(graph: Graph, node: Node) -> list[str]:
+    """The inputs of a node that are computed."""
+    return [name for name in node.inputs if name and not graph.tensors[name].is_constant]
 
 
 def _chain(graph: Graph, image: str) -> tuple[Node, ...]:
@@ -80,7 +85,7 @@ def _chain(graph: Graph, image: str) -> tuple[Node, ...]:
     name = image
     while name in graph.producer and len(found) < _MOST_REPEATED:
         node = graph.producer[name]
-        sources = [source for source in node.inputs if source and not graph.tensors[source].is_constant]
+        sources = _activations(graph, node)
         if len(sources) != 1 or len(node.outputs) != 1 or len(graph.tensors[sources[0]].shape) != _IMAGE_RANK:
             break
         found.append(node)

@@ -36,6 +36,10 @@ class Reading:
         step: rows from run to run.
         count: rows in a run.
         border: the byte that rows outside the image consist of.
+        edge: whether the row of the image that is nearest takes the place of each row outside it, instead.
+        columns: in a part of a group that runs in column bands, the half-open range of columns of the image that the
+            kernel reads, from each row; those outside the image are its padding. None for all columns.
+        offset: bytes from the begin of a row, as the part has it, to the first of these columns.
     """
 
     tensor: str
@@ -44,6 +48,9 @@ class Reading:
     step: int = 0
     count: int = 0
     border: int = 0
+    edge: bool = False
+    columns: tuple[int, int] | None = None
+    offset: int = 0
 
     def begin(self, run: int) -> int:
         """The first row that a run reads; may lie outside the image."""
@@ -159,10 +166,14 @@ class Rows:
     (``offset``), or each of its rows lies over the row of another tensor from which it was computed
     and which nobody needs any more (``guest_of``).
 
+    A stream that is a column band of a group has only some columns of each row.
+
     Attributes:
         tensor: its name.
         height: rows of the image.
-        row_bytes: bytes of a row.
+        row_bytes: bytes of a row, as far as the stream has it.
+        pitch: bytes of a whole row of the image.
+        column: bytes from the begin of a whole row to the first column that the stream has.
         slots: rows that memory is kept for.
         offset: bytes from the start of the scratch to slot 0.
         guest_of: name of the tensor.
@@ -174,6 +185,8 @@ class Rows:
     height: int
     row_bytes: int
     slots: int
+    pitch: int
+    column: int = 0
     offset: int | None = None
     guest_of: str | None = None
     lead: int = 0
@@ -206,6 +219,29 @@ class StreamCall(Call):
     last_cycles: int = 0
     recomputed_macs: int = 0
 
+    @property
+    def parts(self) -> tuple[StreamCall, ...]:
+        """What runs, one after the other."""
+        return (self,)
+
     def rows_of(self, tensor: str) -> Rows:
         """Where the rows of a tensor lie."""
         return next(rows for rows in self.rows if rows.tensor == tensor)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PatchesCall(StreamCall):
+    """A group that runs in column bands: patches with halo, each of them a stream over all rows.
+
+    The streams run one after the other on the same scratch. ``bands`` are those of all of them, ``rows`` is empty.
+
+    Attributes:
+        columns: the streams, from left to right.
+    """
+
+    columns: tuple[StreamCall, ...]
+
+    @property
+    def parts(self) -> tuple[StreamCall, ...]:
+        """What runs, one after the other."""
+        return self.columns

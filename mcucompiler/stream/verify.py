@@ -8,21 +8,24 @@ rows that its receptive field covers, each byte with the tag of the very element
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from mcucompiler.ir.graph import Graph
+from mcucompiler.ops import Resize
 from mcucompiler.stream.types import Access, Band, Expansion, Reading, Rows, StreamCall
 
 Tags = npt.NDArray[np.int64]
 
 _ROW_AXIS = 2
+_COLUMN_AXIS = 3
 _GARBAGE = -1
 _STATE = -2
 _INSIDE = 1 << 62
 _FEW = 8
+_BEYOND = 4  # rows
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,7 +52,7 @@ def replay_stream(call: StreamCall, graph: Graph, around: Surroundings) -> Itera
     Yields:
         A line for each thing that is wrong; after a few of them the replay ends.
     """
-    causes = [*_structure(call)]
+    causes = [*_structure(call, graph), *_edges(call, graph)]
     if not causes:
         for cause in _Replay(call, graph, around).run():
             causes.append(cause)
@@ -58,7 +61,7 @@ def replay_stream(call: StreamCall, graph: Graph, around: Surroundings) -> Itera
     yield from causes
 
 
-def _structure(call: StreamCall) -> Iterator[str]:
+def _structure(call: StreamCall, graph: Graph) -> Iterator[str]:
     """Every tensor must have rows, and every band must make all of its own."""
     names = {rows.tensor for rows in call.rows}
     if len(names) != len(call.rows):
@@ -71,6 +74,12 @@ def _structure(call: StreamCall) -> Iterator[str]:
         made = next((rows.height for rows in call.rows if rows.tensor == band.writes), band.height)
         if band.height != made:
             yield f"{band.node.name!r} makes {band.runs} times {band.rows} of the {made} rows of {band.writes!r}"
+    for rows in call.rows:
+        tensor = graph.tensors.get(rows.tensor)
+        if tensor is not None and rows.pitch * rows.height != tensor.size_bytes:
+            yield f"{rows.height} rows of {rows.pitch} bytes are not all of {rows.tensor!r}"
+        if rows.column < 0 or rows.column + rows.row_bytes > rows.pitch:
+            yield f"{rows.row_bytes} bytes from {rows.column} are not within a row of {rows.tensor!r}"
     yield from _scratch(call)
 
 
@@ -92,6 +101,16 @@ def _scratch(call: StreamCall) -> Iterator[str]:
         yield "the counters do not lie in the scratch"
 
 
+def _edges(call: StreamCall, graph: Graph) -> Iterator[str]:
+    """The edge of an image stands for rows outside it only where bytes are interpolated."""
+    for band in call.bands:
+        for _, reading in band.readings:
+            op, dtype = band.node.op, graph.tensors[reading.tensor].dtype if reading.tensor in graph.tensors else ""
+            bytewise = isinstance(op, Resize) and op.mode == "linear" and dtype in ("int8", "uint8")
+            if reading.edge and not bytewise:
+                yield f"{band.node.name!r} is given the edge of {reading.tensor!r} for rows outside"
+
+
 class _Replay:
     def __init__(self, call: StreamCall, graph: Graph, around: Surroundings) -> None:
         self.call, self.graph, self.around = call, graph, around
@@ -103,7 +122,7 @@ class _Replay:
         inside = [rows.tensor for rows in call.rows if rows.tensor not in around.starts]
         self.tags = dict(around.tags)
         for number, name in enumerate(inside):
-            size = self.rows[name].height * self.rows[name].row_bytes
+            size = self.rows[name].height * self.rows[name].pitch
             self.tags[name] = _INSIDE + (number << 40) + np.arange(size, dtype=np.int64)
 
     def run(self) -> Iterator[str]:
@@ -157,7 +176,7 @@ class _Replay:
         if rows.guest_of is not None:
             return self._address(rows.guest_of, rows.lead + row * rows.stride)
         if rows.offset is None:
-            return self.around.starts[name] + row * rows.row_bytes
+            return self.around.starts[name] + row * rows.pitch + rows.column
         return self.around.scratch + rows.offset + row % rows.slots * rows.row_bytes
 
     def _band(self, index: int) -> Iterator[str]:
@@ -167,12 +186,16 @@ class _Replay:
         for number, reading in band.readings:
             if reading.access is Access.WHOLE:
                 yield from self._find_whole(reading.tensor, who)
+                made, shape = self.rows[band.writes], self.graph.tensors[reading.tensor].shape
+                if made.row_bytes != made.pitch and shape and shape[-1] > 1:
+                    yield f"{who} makes a part of the columns of all of {reading.tensor!r}"
                 continue
             yield from self._agrees(band, number, reading, run, who)
             first = reading.first + run * reading.step
             for row in range(max(first, 0), min(first + reading.count, self.rows[reading.tensor].height)):
-                yield from self._find(reading.tensor, row, who)
-                sources.append((number, self._address(reading.tensor, row), self.rows[reading.tensor].row_bytes))
+                begin, extent = self._share(reading)
+                yield from self._find(reading.tensor, row, who, begin, extent)
+                sources.append((number, self._address(reading.tensor, row) + begin, extent))
             if reading.access is Access.DENSE and reading.count > 1:
                 begin = self._address(reading.tensor, first)
                 end = self._address(reading.tensor, first + reading.count - 1)
@@ -192,12 +215,70 @@ class _Replay:
         if band.expansion is not None and meant is not None:
             yield from self._expands(band, band.expansion, meant, who)
         first = reading.first + run * reading.step
-        if meant != (first, first + reading.count):
+        if reading.edge:
+            yield from self._interpolates(band, reading, meant, run, who)
+        elif meant != (first, first + reading.count):
             yield f"{who} is given the rows {first} to {first + reading.count} of {reading.tensor!r} but reads {meant}"
+        yield from self._agrees_in_columns(band, number, reading, who)
         height = self.rows[reading.tensor].height
         outside = first < 0 or first + reading.count > height
         if outside and reading.access not in (Access.POINTERS, Access.EACH):
             yield f"{who} reads outside {reading.tensor!r}"
+
+    def _agrees_in_columns(self, band: Band, number: int, reading: Reading, who: str) -> Iterator[str]:
+        """The columns that the kernel is given must be those that the operator reads for the columns that it makes."""
+        node = band.node
+        made, source = self.rows[band.writes], self.graph.tensors[reading.tensor]
+        target = self.graph.tensors[band.writes]
+        unit = made.pitch // target.shape[_COLUMN_AXIS]
+        first, stop = made.column // unit, (made.column + made.row_bytes) // unit
+        if reading.columns is None:
+            narrow = [
+                name for name in (band.writes, reading.tensor) if self.rows[name].row_bytes != self.rows[name].pitch
+            ]
+            if narrow:
+                yield f"{who} has only a part of the columns of {narrow[0]!r}"
+            return
+        if made.column % unit or made.row_bytes % unit or made.row_bytes != band.row_bytes:
+            yield f"{who} does not make whole columns of {band.writes!r}"
+        meant = node.op.input_range(self.graph.ins(node), self.graph.outs(node), number, _COLUMN_AXIS, first, stop)
+        if meant != reading.columns:
+            yield f"{who} is given the columns {reading.columns} of {reading.tensor!r} but reads {meant}"
+        held = self.rows[reading.tensor]
+        begin = max(reading.columns[0], 0) * (held.pitch // source.shape[_COLUMN_AXIS])
+        if held.column + reading.offset != begin:
+            yield f"{who} begins at byte {held.column + reading.offset} of the rows of {reading.tensor!r}, not {begin}"
+        if reading.offset < 0 or sum(self._share(reading)) > held.row_bytes:
+            yield f"{who} reads columns of {reading.tensor!r} that are not there"
+
+    def _share(self, reading: Reading) -> tuple[int, int]:
+        """First byte and number of bytes that a kernel reads of each row that the stream has."""
+        held = self.rows[reading.tensor]
+        if reading.columns is None:
+            return 0, held.row_bytes
+        width = self.graph.tensors[reading.tensor].shape[_COLUMN_AXIS]
+        inside = min(reading.columns[1], width) - max(reading.columns[0], 0)
+        return reading.offset, inside * (held.pitch // width)
+
+    def _interpolates(
+        self, band: Band, reading: Reading, meant: tuple[int, int] | None, run: int, who: str
+    ) -> Iterator[str]:
+        """Where the edge of the image stands for rows outside, the operator must read the edge.
+
+        Which rows outside there are is asked of the operator on an image that goes on above and below.
+        """
+        op, source = band.node.op, self.graph.tensors[reading.tensor]
+        if not isinstance(op, Resize):
+            return  # refused before the run
+        height, first = self.rows[reading.tensor].height, reading.first + run * reading.step
+        stop, more = first + reading.count, _BEYOND * op.sizes[_ROW_AXIS] // height
+        n, channels, rows, width = source.shape
+        higher = replace(op, sizes=(n, channels, op.sizes[_ROW_AXIS] + 2 * more, op.sizes[-1]))
+        taller = source.replace(shape=(n, channels, rows + 2 * _BEYOND, width))
+        begin = more + run * band.rows
+        wanted = higher.input_range((taller,), (), 0, _ROW_AXIS, begin, begin + band.rows)
+        if wanted != (first + _BEYOND, stop + _BEYOND) or meant != (max(first, 0), min(stop, height)):
+            yield f"{who} is given the rows {first} to {stop} of {reading.tensor!r} but reads {meant}"
 
     def _adds(self, band: Band, reading: Reading, run: int, who: str) -> Iterator[str]:
         """Sums must take every row once and still hold what was added before; means are made of the last sums."""
@@ -226,10 +307,13 @@ class _Replay:
         if used > expansion.buffer:
             yield f"{who}: the window of {node.name!r} lies in the kernels' scratch"
 
-    def _find(self, name: str, row: int, who: str) -> Iterator[str]:
-        size = self.rows[name].row_bytes
-        start = self._address(name, row)
-        if not np.array_equal(self.arena[start : start + size], self.tags[name][row * size : (row + 1) * size]):
+    def _find(self, name: str, row: int, who: str, begin: int = 0, extent: int | None = None) -> Iterator[str]:
+        """Some bytes of a row; all that the stream has of it where ``extent`` is None."""
+        rows = self.rows[name]
+        size = rows.row_bytes if extent is None else extent
+        start = self._address(name, row) + begin
+        first = row * rows.pitch + rows.column + begin
+        if not np.array_equal(self.arena[start : start + size], self.tags[name][first : first + size]):
             yield f"{who}: row {row} of {name!r} is not at arena byte {start}"
 
     def _find_whole(self, name: str, who: str) -> Iterator[str]:
@@ -261,7 +345,7 @@ class _Replay:
             yield f"{who}: the counters are overwritten"
 
     def _put(self, name: str, first: int, count: int) -> None:
-        size = self.rows[name].row_bytes
+        rows = self.rows[name]
         for row in range(first, first + count):
-            start = self._address(name, row)
-            self.arena[start : start + size] = self.tags[name][row * size : (row + 1) * size]
+            start, tag = self._address(name, row), row * rows.pitch + rows.column
+            self.arena[start : start + rows.row_bytes] = self.tags[name][tag : tag + rows.row_bytes]

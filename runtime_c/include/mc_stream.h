@@ -16,4 +16,13 @@ static inline uint32_t mc_rows_needed(uint32_t first, int32_t end, uint32_t heig
     return (uint32_t)rows < height ? (uint32_t)rows : height;
 }
 
+/* The row of an image that is nearest to one which may lie above or below it. */
+static inline int32_t mc_nearest_row(int32_t row, int32_t height)
+{
+    if (row < 0) {
+        return 0;
+    }
+    return row < height ? row : height - 1;
+}
+
 #endif

@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,14 +17,17 @@ from mcucompiler.ops.gemm import Gemm
 from tests.support.conv_cases import (
     Numbers,
     band_cases,
+    band_conv,
     conv_cases,
     float_case,
     gemm_cases,
     integer_case,
     plain_conv,
     shaped_cases,
+    with_little_scratch,
 )
 from tests.support.kernels import Case, check_cases, lowered
+from tests.support.packed_cases import packed_cases
 
 CHECKS = settings(
     deadline=None, derandomize=True, max_examples=14, database=None, suppress_health_check=list(HealthCheck)
@@ -44,6 +48,22 @@ def test_convolutions(cases: list[Case]) -> None:
 @CHECKS
 def test_convolutions_of_bands(cases: list[Case]) -> None:
     check_cases(cases)
+
+
+@given(batches((conv_cases(depthwise=False) | band_cases() | gemm_cases()).map(with_little_scratch)))
+@settings(CHECKS, max_examples=8)
+def test_with_little_scratch(cases: list[Case]) -> None:
+    check_cases(cases, sanitize=True, cflags=("-std=c11", "-O1"))
+
+
+@pytest.mark.parametrize(("channels", "pixels"), [(4, 4), (16, 4), (32, 2), (64, 1)])
+def test_little_scratch_takes_fewer_pixels_at_a_time(channels: int, pixels: int) -> None:
+    case = replace(band_conv((channels, 12), 5, 3), variant="conv")
+    fast, lean = (lowered(c)[1] for c in (case, with_little_scratch(case)))
+    products = 9 * channels
+    assert fast.scratch_bytes == 4 * 2 * products + products
+    assert lean.scratch_bytes == pixels * 2 * products + products <= 2048
+    check_cases([case, with_little_scratch(case)])
 
 
 def test_bands_are_not_padded_above_or_below() -> None:
@@ -92,8 +112,11 @@ def test_compilers_do_not_matter(compiler: str, cflags: tuple[str, ...]) -> None
     extreme = Numbers(seed=5, gain=1e8, extreme=True)
     floats = Numbers(seed=6, exact="float")
     op = Conv(strides=(1, 1), pads=(1, 1, 1, 1), dilations=(1, 1))
+    packed = packed_cases(np.random.default_rng(22), 12)
     check_cases(
         [
+            *packed,
+            *(with_little_scratch(case) for case in (band_conv((64, 5), 3, 3), plain_conv((3, 9, 9), 5, (3, 3)))),
             integer_case(op, (1, 3, 6, 6), (5, 3, 3, 3), extreme),
             integer_case(op, (1, 3, 6, 6), (5, 3, 3, 3), floats),
             integer_case(Gemm(), (2, 33), (5, 33), floats),

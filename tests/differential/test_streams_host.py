@@ -32,6 +32,18 @@ def test_longest_streams(name: str, rows: int, expand: bool, dtype: type, tmp_pa
     check_program(network, plan, tmp_path / "net", sanitize=expand)
 
 
+@pytest.mark.parametrize("rows", [1, 4])
+@pytest.mark.parametrize("name", ["decoder", "enlarged"])
+def test_interpolated_rows_round_to_even(name: str, rows: int, tmp_path: Path) -> None:
+    """Between QuantizeLinear and DequantizeLinear resizing does not truncate; the edges are the same all the same."""
+    network = subject(made(name, qdq=True), share_concats=False)
+    plan = network.plan(*network.longest(rows=rows))
+    edges = [r for _, call in streams(plan) for band in call.bands for _, r in band.readings if r.edge]
+    assert len(edges) == 2
+    assert min(reading.first for reading in edges) == -1
+    check_program(network, plan, tmp_path / "net", sanitize=True, count=8)
+
+
 @pytest.mark.parametrize("name", ["bottlenecks", "few_rows"])
 def test_pushed_rows(name: str, tmp_path: Path) -> None:
     network = subject(made(name))

@@ -11,7 +11,7 @@ import pytest
 from mcucompiler.ops.base import Clamp
 from mcucompiler.ops.conv import Conv
 from mcucompiler.ops.gemm import Gemm
-from tests.support.conv_cases import Numbers, integer_case, plain_conv, shaped_cases
+from tests.support.conv_cases import Numbers, integer_case, plain_conv, shaped_cases, with_little_scratch
 from tests.support.kernel_qemu import measure_cases
 from tests.support.kernels import Case, lowered, reference_of, run_cases
 from tests.support.packed_cases import packed_cases
@@ -30,6 +30,7 @@ def test_scheduled_and_portable_forms_agree_on_random_shapes() -> None:
     """Heads, loops and tails of all kinds, pixels left over, odd channels, clamps, groups, wide weights."""
     rng = np.random.default_rng(20)
     cases = [random_products(rng) for _ in range(60)]
+    cases += [with_little_scratch(random_products(rng)) for _ in range(20)]
     twins = run_cases(cases)
     for case, measured, twin in zip(cases, measure_cases(cases), twins, strict=True):
         np.testing.assert_array_equal(measured.outputs[0], reference_of(case)[0])

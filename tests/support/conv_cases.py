@@ -97,6 +97,11 @@ def band_cases(draw: st.DrawFn) -> Case:
     return replace(case, row_pointers=True, variant="conv", in_strides={0: in_stride})
 
 
+def with_little_scratch(case: Case) -> Case:
+    """The case with kernels that use little scratch, not in place: what the geometry permits may then be less."""
+    return replace(case, in_place=False, options=replace(case.options, optimize="ram"))
+
+
 @st.composite
 def gemm_cases(draw: st.DrawFn) -> Case:
     """A fully connected layer of rows in ONNX order, or of one row in the order of an image."""

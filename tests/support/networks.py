@@ -143,6 +143,30 @@ class Network:
         self.add(op, [x.name], y.name, **attributes)
         return y
 
+    def resize(self, x: Value, factors: tuple[int, ...], **attributes: object) -> Value:
+        """Resize of the spatial axes by whole factors."""
+        shape = (*x.shape[:2], *(size * factor for size, factor in zip(x.shape[2:], factors, strict=True)))
+        y = self.activation("resize", shape, like=x)
+        scales = self.constant(np.array([1, 1, *factors], np.float32), "scales")
+        if self.qdq:
+            real = self.fresh("y_real")
+            self.add("Resize", [self.real(x), "", scales], real, **attributes)
+            return self.quantized(real, y)
+        self.add("Resize", [x.name, "", scales], y.name, **attributes)
+        return y
+
+    def conv_transpose(self, x: Value, channels: int, kernel: tuple[int, ...]) -> Value:
+        """ConvTranspose with stride = kernel between DequantizeLinear and QuantizeLinear: it has no QOperator form."""
+        weights = self.rng.integers(-127, 128, (x.shape[1], channels, *kernel)).astype(np.int8)
+        scales = (self.rng.uniform(0.5, 1.5, channels) / (74 * np.sqrt(x.shape[1]))).astype(np.float32)
+        names = [self.constant(weights, "w"), self.constant(scales), self.constant(np.zeros(channels, np.int8))]
+        w, real = self.fresh("w_real"), self.fresh("y_real")
+        self.add("DequantizeLinear", names, w, axis=1)
+        shape = (x.shape[0], channels, *(size * k for size, k in zip(x.shape[2:], kernel, strict=True)))
+        y = self.activation("conv_transpose", shape)
+        self.add("ConvTranspose", [self.real(x), w], real, strides=list(kernel))
+        return self.quantized(real, y)
+
     def reshape(self, x: Value, shape: tuple[int, ...]) -> Value:
         y = self.activation("reshape", shape, like=x)
         target = self.constant(np.array(shape, np.int64), "shape")

@@ -11,15 +11,15 @@ verifiers or the emitter.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 
 from mcucompiler.ir.graph import Array, Node, Tensor
 from mcucompiler.lower.types import LoweredStep, item_bytes
-from mcucompiler.ops import AveragePool, Conv, MaxPool
+from mcucompiler.ops import ConvTranspose, Resize
 from mcucompiler.stream.plans import Plan
 from mcucompiler.stream.types import Access, Band, Expansion, Reading, StreamCall
+from tests.support.band_references import apply, upsampled
 from tests.support.garbage_arena import GarbageArena
 
 _ROW_AXIS = 2
@@ -271,6 +271,8 @@ class _Stream:
     def _run_band(self, band: Band, run: int) -> None:
         if band.expansion is not None:
             self._expanded(band, run)
+        elif isinstance(band.node.op, Resize | ConvTranspose):
+            self._upsample(band, run)
         elif band.sums is None:
             self._band(band, run)
         elif band.writes == band.sums:
@@ -323,8 +325,16 @@ class _Stream:
                 tensor = tensor.replace(shape=value.shape)
             values.append(value)
             tensors.append(tensor)
-        (result,) = _apply(node, tensors, self._banded(node, band.rows), values)
+        (result,) = apply(node, tensors, self._banded(node, band.rows), values)
         self._put(band.writes, run * band.rows, result)
+        self._spoil_scratch(band.call.scratch_bytes)
+
+    def _upsample(self, band: Band, run: int) -> None:
+        ((_, reading),) = band.readings
+        window = enumerate(self._window(reading, run), reading.first + run * reading.step)
+        source, first = self.graph.tensors[reading.tensor], run * band.rows
+        rows = {row: self._load(source, [at], 0) for row, at in window if at is not None}
+        self._put(band.writes, first, upsampled(self.graph, band.node, rows, first, band.rows, self.m.rng))
         self._spoil_scratch(band.call.scratch_bytes)
 
     def _banded(self, node: Node, rows: int) -> Tensor:
@@ -355,7 +365,7 @@ class _Stream:
             self._spoil_scratch(chunk.depthwise.scratch_bytes)
         tensors = [wide.replace(shape=value.shape), *constants]
         target = self._banded(band.node, band.rows)
-        (result,) = _apply(band.node, tensors, target, [value, *(c and c.data for c in constants)])
+        (result,) = apply(band.node, tensors, target, [value, *(c and c.data for c in constants)])
         self._put(band.writes, run * band.rows, result)
 
     def _buffer(self, expansion: Expansion, row: int) -> int:
@@ -382,16 +392,8 @@ class _Stream:
             key = row, value.tobytes()
             if key not in made:
                 tensors = [source.replace(shape=value.shape), *constants]
-                (made[key],) = _apply(expansion.node, tensors, target, [value, *(c and c.data for c in constants)])
+                (made[key],) = apply(expansion.node, tensors, target, [value, *(c and c.data for c in constants)])
             data = made[key][0, first:stop, 0].T.tobytes()
             at = self._buffer(expansion, row)
             self.m.arena[at : at + len(data)] = np.frombuffer(data, np.uint8)
             self._spoil_scratch(scratch)
-
-
-def _apply(node: Node, tensors: list[Tensor | None], target: Tensor, values: list[Array | None]) -> tuple[Array, ...]:
-    """The operator on a band, which has all its rows and so no padding above or below."""
-    op = node.op
-    if isinstance(op, Conv | MaxPool | AveragePool):
-        op = replace(op, pads=(0, op.pads[1], 0, op.pads[3]))
-    return op.reference(tensors, (target,), values)

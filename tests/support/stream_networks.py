@@ -13,6 +13,7 @@ from tests.support.networks import MICROSOFT, Network, Value
 PAD1 = [1, 1, 1, 1]
 _MOST_CHANNELS = 20
 _MOST_ROWS = 17
+_MOST_HIGH = 36
 
 
 def average_pool(n: Network, x: Value, kernel: tuple[int, int], strides: tuple[int, int]) -> Value:
@@ -126,6 +127,22 @@ class _Grower:
         alike = [value for value in self.values if value.shape == x.shape]
         self.values.append(self.network.binary("Add", x, self.draw(st.sampled_from(alike))))
 
+    def upsample(self) -> None:
+        """Resizing by whole factors, or a transposed convolution without overlap."""
+        x = self.recent()
+        factors = self.draw(st.sampled_from((1, 2, 2, 2, 3, 4))), self.number(1, 2)
+        if x.shape[2] * factors[0] > _MOST_HIGH:
+            return
+        coordinates = self.draw(st.sampled_from(("half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners")))
+        kind = self.draw(st.sampled_from(("linear", "linear", "nearest", "transposed")))
+        if kind == "transposed":
+            self.values.append(self.network.conv_transpose(x, self.channels(), factors))
+            return
+        attributes = {"mode": kind, "coordinate_transformation_mode": coordinates}
+        if kind == "nearest":
+            attributes["nearest_mode"] = self.draw(st.sampled_from(("floor", "ceil", "round_prefer_floor")))
+        self.values.append(self.network.resize(x, factors, **attributes))
+
     def gate(self) -> None:
         """Squeeze and excite."""
         n, x = self.network, self.recent()
@@ -133,7 +150,9 @@ class _Grower:
         self.values.append(n.binary("Mul", x, n.sigmoid(n.conv(y, x.shape[1], (1, 1)))))
 
 
-_LAYERS = tuple("plain plain depthwise pointwise pool bottleneck bottleneck shortcut branches merge gate".split())
+_LAYERS = tuple(
+    "plain plain depthwise pointwise pool bottleneck bottleneck shortcut branches merge upsample gate".split()
+)
 
 
 @st.composite
@@ -201,6 +220,24 @@ def few_rows(n: Network) -> list[Value]:
     return [x]
 
 
+def decoder(n: Network) -> list[Value]:
+    """Every way up: a transposed convolution, linear and nearest resizing, next to skip connections."""
+    x = n.conv(n.input((1, 3, 8, 6)), 6, (3, 3), pads=PAD1, relu=True)
+    y = n.conv(max_pool(n, x, (2, 2), (2, 2), (0, 0, 0, 0)), 8, (3, 3), pads=PAD1)
+    y = n.conv(n.concat([n.conv_transpose(y, 5, (2, 2)), x], 1), 7, (3, 3), pads=PAD1)
+    y = n.resize(y, (2, 2), mode="linear", coordinate_transformation_mode="half_pixel")
+    y = n.resize(n.conv(y, 5, (3, 3), pads=PAD1), (3, 1), mode="nearest")
+    y = n.resize(y, (4, 2), mode="linear", coordinate_transformation_mode="asymmetric")
+    return [n.conv(y, 3, (3, 2), pads=[1, 0, 1, 1])]
+
+
+def enlarged(n: Network) -> list[Value]:
+    """The outermost rows of the output are made of the edge of the image alone, and not of rows that may be gone."""
+    x = n.conv(n.input((1, 2, 5, 4)), 9, (1, 1))
+    y = n.resize(x, (4, 4), mode="linear", coordinate_transformation_mode="half_pixel")
+    return [n.resize(y, (2, 1), mode="linear", coordinate_transformation_mode="pytorch_half_pixel")]
+
+
 _MAKERS: tuple[Callable[[Network], list[Value]], ...] = (
     bottlenecks,
     pyramid,
@@ -208,12 +245,14 @@ _MAKERS: tuple[Callable[[Network], list[Value]], ...] = (
     gated,
     dilated,
     few_rows,
+    decoder,
+    enlarged,
 )
 NETWORKS = tuple(maker.__name__ for maker in _MAKERS)
 
 
-def made(name: str, dtype: type = np.int8) -> bytes:
+def made(name: str, dtype: type = np.int8, *, qdq: bool = False) -> bytes:
     """The model of one of ``NETWORKS``."""
     index = NETWORKS.index(name)
-    network = Network(seed=index + 1, dtype=dtype)
+    network = Network(seed=index + 1, dtype=dtype, qdq=qdq)
     return network.build(_MAKERS[index](network))

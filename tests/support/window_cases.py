@@ -213,5 +213,6 @@ def a_disjoint_conv_transpose(rng: Rng) -> Case:
     x = tensor("x", shape, "int8", random_quant(rng, "int8"))
     y = tensor("y", op.output_shapes((x, w, bias))[0], "int8", random_quant(rng, "int8"))
     strided = bool(rng.random() < 0.5)
-    case = unary_case(rng, op, x, y, constants=(w, bias), strided=strided, options=options(rng))
+    chosen = options(rng) if rng.random() < 0.7 else LoweringOptions(optimize=str(rng.choice(["ram", "size"])))
+    case = unary_case(rng, op, x, y, constants=(w, bias), strided=strided, options=chosen)
     return replace(case, variant="conv_transpose_product")

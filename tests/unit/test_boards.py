@@ -164,7 +164,7 @@ def test_boards_with_silicon(name):
     assert board.clock is not None
     assert board.clock.ahb_hz * (2 if board.soc == "stm32h7" else 1) == clock_hz
     assert board.serial is not None
-    assert board.console_baud == 115_200
+    assert board.serial.baud == 115_200
     assert board.flash is not None
     assert board.flash.runners[0] == runner
     assert set(board.flash.runners) <= set(RUNNERS)

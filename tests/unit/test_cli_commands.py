@@ -100,6 +100,10 @@ def test_boards(capsys):
     assert (code, err) == (0, "")
     assert [board["name"] for board in run_json(capsys, "boards")["boards"]] == list(list_boards())
     assert all(name in out for name in list_boards())
+    lines = {line.split()[0]: line for line in out.splitlines() if line.strip()}
+    assert "8,192 KiB SDRAM, 16,384 KiB QSPI flash" in lines["stm32f746g-disco"]
+    assert "32,768 KiB SDRAM" in lines["openmv-h7-plus"]
+    assert "SDRAM" not in lines["nucleo-h743zi2"]
 
 
 def test_ops_lists_every_operator(capsys):

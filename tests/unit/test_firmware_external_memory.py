@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mcucompiler.api import CompileOptions, compile_model
 from mcucompiler.boards import Board, load_board, with_external
 from mcucompiler.build import Flavor, build_firmware, build_program
 from mcucompiler.build.board_header import write_board_header
@@ -191,6 +192,35 @@ def test_external_memory_is_used_only_where_it_is_asked_for(name, tmp_path):
     large = replace(manifest, memory=replace(manifest.memory, arena_bytes=1 << 20))
     with pytest.raises(DoesNotFitError, match="external memory with --arena external"):
         build_program(large, Flavor(board=board, application=APPLICATION))
+
+
+def small(board: Board, region: str, length: int) -> Board:
+    """The board with less of one memory."""
+    regions = (replace(r, length=length) if r.name == region else r for r in board.regions)
+    return replace(board, regions=tuple(regions))
+
+
+def test_weights_that_the_flash_does_not_hold_may_go_outside(monkeypatch):
+    model = (ROOT / "examples" / "digits" / "digits.onnx").read_bytes()
+    monkeypatch.setattr("mcucompiler.api.load_board", lambda name: small(load_board(name), "flash", 32 << 10))
+    with pytest.raises(DoesNotFitError, match="of flash needed") as caught:
+        compile_model(model, CompileOptions(board=DISCO))
+    assert "external memory with --weights external" in str(caught.value)
+    compile_model(model, CompileOptions(board=DISCO, weights="external"))
+    with pytest.raises(DoesNotFitError) as caught:
+        compile_model(model, CompileOptions(board=DISCO, flash_limit=16 << 10))
+    assert "external" not in str(caught.value), "the limit is the user's"
+
+
+def test_the_linker_refuses_more_than_an_external_region_holds(tmp_path):
+    model = (ROOT / "examples" / "digits" / "digits.onnx").read_bytes()
+    _, manifest = compiled(model, tmp_path / "net", board=DISCO)
+    board = with_external(load_board(DISCO), weights=True)
+    weights_bytes = manifest.memory.weights_bytes
+    understated = replace(manifest, memory=replace(manifest.memory, weights_bytes=0))
+    with pytest.raises(DoesNotFitError, match="memory region 'qspi' of board 'stm32f746g-disco'") as caught:
+        build_program(understated, Flavor(board=small(board, "qspi", 4096), application=APPLICATION))
+    assert (caught.value.available_bytes, caught.value.needed_bytes) == (4096, pytest.approx(weights_bytes, abs=64))
 
 
 def test_boards_without_external_memory_say_so():

@@ -33,8 +33,6 @@ def build(body: str, shape: str, constants=None, *, unsigned: bool = False, opse
     used = {name: value for name, value in known.items() if name in body}
     proto = model_proto(text, used | (constants or {}), opset=opset)
     proto.graph.output[0].type.tensor_type.ClearField("shape")
-    if body.rstrip().endswith("# float"):
-        proto.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
     return proto.SerializeToString()
 
 
@@ -198,6 +196,29 @@ def test_an_unquantized_integer_input_stays_as_it_is():
     body = "f = Cast<to = 1>(x) \n s = Mul(f, sx) \n y = QuantizeLinear(s, sy, zy)"
     graph = check(build(body, "1, 6"))
     assert graph.tensors["x"].quant is None
+
+
+@pytest.mark.parametrize("unsigned", [False, True])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "y = MaxPool<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(x)",
+        "y = ReduceMax<axes = [2, 3]>(x)",
+        "y = Concat<axis = 1>(x, k)",
+        "a = MaxPool<kernel_shape = [2, 2]>(x) \n b = Cast<to = 1>(a) \n y = QuantizeLinear(b, sy, zy)",
+    ],
+)
+def test_maxima_and_concats_of_integers_without_parameters_take_them_for_numbers(body, unsigned):
+    constants = {"k": _integers(1, 2, 4, 5, dtype=np.uint8 if unsigned else np.int8)} if "k)" in body else None
+    graph = check(build(body, "1, 3, 4, 5", constants, unsigned=unsigned))
+    assert graph.tensors["x"].quant == QuantParams(scale=(1.0,), zero_point=(0,))
+
+
+def test_a_stated_scale_reaches_an_input_before_that_of_plain_numbers():
+    body = """a = MaxPool<kernel_shape = [2, 2]>(x) \n b = Concat<axis = 1>(a, a)
+        y = com.microsoft.QLinearSigmoid(b, sx, zx, sm, zm)"""
+    graph = check(build(body, "1, 3, 4, 5"))
+    assert graph.tensors["x"].quant == QuantParams(scale=(float(np.float32(0.0371)),), zero_point=(-7,))
 
 
 def test_other_parameters_at_the_consumer_relabel():

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mcucompiler.lower.types import (
     Exactness,
@@ -89,7 +89,7 @@ def pointwise_call(
     label: str,
     about: str,
     variant: str,
-    small: bool = False,
+    optimize: str = "speed",
     overlaps: tuple[Overlap, ...] = (),
     scatter: Scatter | None = None,
 ) -> KernelCall:
@@ -101,45 +101,58 @@ def pointwise_call(
         label: of the kernel.
         about: what it computes, a sentence with a place for the number of pixels.
         variant: name of the variant, which is the template's.
-        small: whether to favor little code that many layers share.
+        optimize: as the lowering option.
         overlaps: which permissions the geometry gives.
         scatter: where a row's outputs lie; None where they are the channels of one pixel.
     """
     outputs, inputs = layer.weights.shape
-    blocking = choose_blocking(
+    blocking = _blocking(layer, shape, optimize)
+    words = _leading_words(shape, inputs, blocking)
+    packing = f"{', '.join(words)}; {stream_comment(blocking)}"
+    index = scatter.index if scatter else None
+    packed = pack_layer(layer, blocking, 1, packing, shape=tuple(words.values()), index=index)
+    code = _kernel(blocking, packed, tuple(words), variant, label, about, packing, inputs)
+    call = _call(code, layer, shape, blocking, packed)
+    # Without columns the input is read again for every block of channels.
+    permitted = () if blocking.direct else overlaps
+    return replace(call, overlaps=permitted, exactness=_exactness(packed, scatter.channels if scatter else outputs))
+
+
+def _blocking(layer: WeightedLayer, shape: PointwiseShape, optimize: str) -> Blocking:
+    outputs, inputs = layer.weights.shape
+    return choose_blocking(
         shape.rows,
         inputs,
         narrow_layer(layer),
         contiguous=True,
         outputs=outputs,
         out_stride=shape.out_stride,
-        small=small,
+        optimize=optimize,
     )
-    direct = blocking.direct
-    words = _leading_words(shape, inputs, blocking)
-    packing = f"{', '.join(words)}; {stream_comment(blocking)}"
-    index = scatter.index if scatter else None
-    packed = pack_layer(layer, blocking, 1, packing, shape=tuple(words.values()), index=index)
+
+
+def _call(
+    code: Kernel, layer: WeightedLayer, shape: PointwiseShape, blocking: Blocking, packed: PackedLayer
+) -> KernelCall:
+    """The call of a kernel with all that does not depend on where the outputs lie."""
     effort = blocking.effort(packed.counts[0], packed.tail)
-    around = 35 + shape.lines * (5 + (0 if direct else shape.rows * (inputs * 11 // 8 + 8)))
+    columns = 0 if blocking.direct else shape.rows * (layer.weights.shape[1] * 11 // 8 + 8)
+    around = 35 + shape.lines * (5 + columns)
     return KernelCall(
-        kernel=_kernel(blocking, packed, tuple(words), variant, label, about, packing, inputs % 4),
+        kernel=code,
         arguments=(
             InputArg(index=0),
             OutputArg(index=0),
-            *(() if direct else (ScratchArg(),)),
+            *(() if blocking.direct else (ScratchArg(),)),
             packed.stream,
             *tail_arguments(layer, packed),
         ),
-        variant=variant,
-        # Without columns the input is read again for every block of channels.
-        overlaps=() if direct else overlaps,
+        variant=code.template,
         scratch_bytes=blocking.column_words * 4,
         stack_bytes=_OWN_STACK_BYTES + blocking.stack_bytes(packed.tail),
         instructions=around + shape.lines * effort.instructions,
         cycles=round(around * _CYCLES_PER_INSTRUCTION + shape.lines * effort.cycles),
         passes=shape.lines * blocking.passes,
-        exactness=_exactness(packed, scatter.channels if scatter else outputs),
         reason=blocking.reason(packed.tail),
     )
 
@@ -149,7 +162,7 @@ def _leading_words(shape: PointwiseShape, inputs: int, blocking: Blocking) -> di
     words = {"inputs": inputs}
     if shape.rows > 1:
         words |= {"groups": shape.rows // blocking.whole, "in_stride": shape.in_stride}
-    if blocking.stride is None:
+    if blocking.stride is None or (shape.rows > 1 and blocking.whole == 1):
         words |= {"out_stride": shape.out_stride}
     if shape.lines > 1:
         whole = 0 if shape.rows == 1 else shape.rows // blocking.whole * blocking.whole
@@ -176,7 +189,7 @@ def _kernel(
     label: str,
     about: str,
     packing: str,
-    inputs_left: int,
+    inputs: int,
 ) -> Kernel:
     direct = blocking.direct
     return kernel(
@@ -190,5 +203,6 @@ def _kernel(
         blocks=blocking.blocks(packed.tail),
         tail=packed.tail,
         direct=direct,
-        inputs_left=inputs_left,
+        inputs_left=inputs % 4,
+        fours=1 if inputs % 8 or direct else 2,  # expanded at a time
     )

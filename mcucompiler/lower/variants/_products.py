@@ -21,11 +21,12 @@ from mcucompiler.lower.variants._weighted import INT8_RANGE, Int64Array, Weighte
 from mcucompiler.machine.blocks.products import FARTHEST, Effort, ProductForm, product_function
 from mcucompiler.numerics.integer_form import RequantForm
 
-_BODY, _REST_BODY = 8, 4  # steps in the body of the loop over inputs, for most pixels and for those left over
+_BODY, _REST_BODY = 12, 4  # steps in the body of the loop over inputs, for most pixels and for those left over
 _WHOLE_BODY = 12  # sums of up to so many steps need no loop, in kernels that layers share
 _WHOLE_OWN_BODY, _OWN_BODY = 16, 16  # the same in kernels of one layer
 _SMALL_BODY = 4  # steps in the body of all loops, and of sums without one, where size counts more than speed
 _THREES = (6, 9)  # so many pixels are done by threes as quickly as by fours and the rest, in less code
+_LEAN_BYTES = 2048  # of scratch, where little of it counts more than speed
 _SINGLE_PIXEL = {4: (6.2, 24.0), 6: (8.7, 30.0)}  # estimated cycles of a step and of a tail, by output channels
 _WIDE_STEP, _WIDE_BLOCK = 3, 40  # instructions of the portable form besides loads and products
 _TAIL_COST = {"integer": 3, "float": 9}  # instructions of an output element in the portable form
@@ -220,7 +221,8 @@ def choose_blocking(
     outputs: int = 4,
     out_stride: int = 0,
     shared: bool = True,
-    small: bool = False,
+    optimize: str = "speed",
+    staging_bytes: int = 0,
 ) -> Blocking:
     """The blocks for a layer.
 
@@ -232,30 +234,53 @@ def choose_blocking(
         outputs: output channels.
         out_stride: elements from a pixel of the output to the next.
         shared: whether layers of other shapes are to use the same code. Long sums then take it as an argument.
-        small: whether to favor little code that many layers share.
+        optimize: "size" favors little code that many layers share, "ram" little scratch.
+        staging_bytes: of scratch besides the columns.
     """
-    whole = 3 if pixels in _THREES and not small else min(pixels, 4)
     steps = -(-inputs // 4) * 2
-    channels = 2 if pixels > 2 else 4
-    if pixels == 1 and narrow:
-        costs = {c: -(-outputs // c) * (steps * step + tail) for c, (step, tail) in _SINGLE_PIXEL.items()}
-        channels = min(costs, key=costs.__getitem__)
-    unrolled, body = (_WHOLE_BODY, _BODY) if shared else (_WHOLE_OWN_BODY, _OWN_BODY)
-    if small:
-        unrolled = body = _SMALL_BODY
-    literal = pixels == 1 or (3 * out_stride <= FARTHEST and (not shared or (steps <= unrolled and not small)))
+    whole = _pixels_at_a_time(pixels, steps, optimize, staging_bytes)
+    unrolled, body = _steps_of_bodies(shared, optimize)
     return Blocking(
         whole=whole,
         rest=pixels % whole,
-        channels=channels,
+        channels=_channels_at_a_time(whole, steps, outputs, narrow),
         steps=steps,
         narrow=narrow,
         pixels=pixels,
         direct=contiguous and pixels == 1 and inputs % 4 == 0,  # no read beyond the inputs
-        stride=(out_stride if pixels > 1 else 0) if literal else None,
+        stride=_literal_stride(whole, out_stride, not shared or (steps <= unrolled and optimize != "size")),
         unrolled=unrolled,
         body=body,
     )
+
+
+def _steps_of_bodies(shared: bool, optimize: str) -> tuple[int, int]:
+    """Of sums without a loop, at most, and of the body of one."""
+    if optimize == "size":
+        return _SMALL_BODY, _SMALL_BODY
+    return (_WHOLE_BODY, _BODY) if shared else (_WHOLE_OWN_BODY, _OWN_BODY)
+
+
+def _literal_stride(whole: int, out_stride: int, own: bool) -> int | None:
+    """The output's stride where the code knows it: ``own`` code, where offsets reach so far; 0 if it has no use."""
+    if whole == 1:
+        return 0
+    return out_stride if own and 3 * out_stride <= FARTHEST else None
+
+
+def _pixels_at_a_time(pixels: int, steps: int, optimize: str, staging_bytes: int) -> int:
+    most = 3 if pixels in _THREES and optimize != "size" else min(pixels, 4)
+    if optimize != "ram":
+        return most
+    fitting = (n for n in (most, 2) if n <= most and n * steps * 4 + staging_bytes <= _LEAN_BYTES)
+    return next(fitting, 1)
+
+
+def _channels_at_a_time(whole: int, steps: int, outputs: int, narrow: bool) -> int:
+    if whole > 1 or not narrow:
+        return 2 if whole > 2 else 4
+    costs = {c: -(-outputs // c) * (steps * step + tail) for c, (step, tail) in _SINGLE_PIXEL.items()}
+    return min(costs, key=costs.__getitem__)
 
 
 def pack_layer(
@@ -277,14 +302,7 @@ def pack_layer(
     for group in range(groups):
         part = slice(group * size, (group + 1) * size)
         stream, count = pack_stream(
-            Channels(
-                weights=layer.weights[part],
-                bias=layer.bias[part],
-                multipliers=layer.integer_bits[part],
-                float_bits=layer.float_bits[part],
-                proved=layer.form.proved[part],
-                index=places[part],
-            ),
+            _channels_of(layer, part, places),
             block=blocking.channels,
             steps=blocking.steps,
             narrow=blocking.narrow,
@@ -302,6 +320,17 @@ def pack_layer(
         counts=tuple(counts),
         tail=tail_of(layer.form, integer=integer, floating=floating),
         proved=proved,
+    )
+
+
+def _channels_of(layer: WeightedLayer, part: slice, places: Int64Array) -> Channels:
+    return Channels(
+        weights=layer.weights[part],
+        bias=layer.bias[part],
+        multipliers=layer.integer_bits[part],
+        float_bits=layer.float_bits[part],
+        proved=layer.form.proved[part],
+        index=places[part],
     )
 
 

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
+from dataclasses import dataclass, replace
 
 from mcucompiler.lower.types import (
     InputArg,
@@ -19,6 +17,7 @@ from mcucompiler.lower.types import (
     Variant,
     kernel,
 )
+from mcucompiler.lower.variants._columns import Lines, lines_of
 from mcucompiler.lower.variants._conv import conv_overlaps, conv_refusal, layer_of
 from mcucompiler.lower.variants._pointwise import (
     ACTIVATIONS,
@@ -51,7 +50,6 @@ ROW_POINTERS = frozenset({"conv", "conv_packed", "depthwise"})
 
 _CYCLES_PER_INSTRUCTION = 0.9  # of what the C compiler orders
 _GATHER_STACK_BYTES = 176
-_MOST_INNER_RUNS = 12  # memcpys in a row for a window inside the input
 _BAND = (Param(ctype="const int8_t *const *", name="rows"), OFMAP)
 
 
@@ -77,14 +75,14 @@ class Pointwise:
             label="conv1x1",
             about="1x1 convolution, {} at a time.",
             variant=self.name,
-            small=context.options.optimize == "size",
+            optimize=context.options.optimize,
             overlaps=conv_overlaps(window, group=4),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class GeneralConv:
-    """Any convolution: the bytes under the window are gathered pixel by pixel, borders read the zero point.
+    """Any convolution: the bytes under the window become columns pixel by pixel, borders read the zero point.
 
     The rows of the input may be given by pointers.
     """
@@ -101,34 +99,34 @@ class GeneralConv:
     def lower(self, context: NodeContext) -> KernelCall:
         """Groups of channels one after the other for each few pixels."""
         window, layer = window_of(context), layer_of(context)
-        layer = by_window_order(layer, window)
+        lines = lines_of(window)
+        layer = _in_column_order(layer, window, lines)
         blocking = choose_blocking(
             window.pixels_out,
             window.inputs,
             narrow_layer(layer),
+            outputs=window.group_out,
             out_stride=window.out_stride,
             shared=False,
-            small=context.options.optimize == "size",
+            optimize=context.options.optimize,
+            staging_bytes=lines.staging_bytes,
         )
         packed = pack_layer(layer, blocking, window.groups, stream_comment(blocking))
-        padded = window.padded(0) or window.padded(1)
-        bytes_stride = -(-window.inputs // 4) * 4
-        kernel_ = _general_kernel(window, blocking, packed, padded, bytes_stride)
         efforts = [blocking.effort(counts, packed.tail) for counts in packed.counts]
-        gather = 60 + window.pixels_out * window.groups * (window.kernel[0] * 14 + bytes_stride * 2)
+        gather = 60 + window.pixels_out * window.groups * lines.instructions()
         return KernelCall(
-            kernel=kernel_,
+            kernel=_general_kernel(window, lines, blocking, packed),
             arguments=(
                 InputArg(index=0),
                 OutputArg(index=0),
                 ScratchArg(),
                 packed.stream,
                 *tail_arguments(layer, packed),
-                *((ScalarArg(ctype="int32_t", value=layer.zero_point),) if padded else ()),
+                *(ScalarArg(ctype="int32_t", value=layer.zero_point) for _ in range(_padded(window))),
             ),
             variant=self.name,
             overlaps=conv_overlaps(window, group=blocking.whole),
-            scratch_bytes=blocking.column_words * 4 + blocking.whole * bytes_stride,
+            scratch_bytes=blocking.column_words * 4 + lines.staging_bytes,
             stack_bytes=_GATHER_STACK_BYTES + blocking.stack_bytes(packed.tail),
             instructions=gather + sum(effort.instructions for effort in efforts),
             cycles=round(gather * _CYCLES_PER_INSTRUCTION + sum(effort.cycles for effort in efforts)),
@@ -138,32 +136,20 @@ class GeneralConv:
         )
 
 
-def by_window_order(layer: WeightedLayer, window: Window) -> WeightedLayer:
-    """The layer with weights in the order kernel row, kernel column, channel."""
+def _padded(window: Window) -> bool:
+    """Whether some window reads zero points."""
+    return window.padded(0) or window.padded(1)
+
+
+def _in_column_order(layer: WeightedLayer, window: Window, lines: Lines) -> WeightedLayer:
+    """The layer with weights in the order of the columns, from the order channel, kernel row, kernel column."""
     taps = window.kernel[0] * window.kernel[1]
-    weights = layer.weights.reshape(-1, window.group_in, taps).transpose(0, 2, 1)
-    return WeightedLayer(
-        weights=np.ascontiguousarray(weights).reshape(len(layer.weights), -1),
-        bias=layer.bias,
-        form=layer.form,
-        zero_point=layer.zero_point,
-    )
+    by_window = layer.weights.reshape(-1, window.group_in, taps).transpose(0, 2, 1).reshape(len(layer.weights), -1)
+    return replace(layer, weights=by_window[:, lines.order()])
 
 
-def _general_kernel(window: Window, blocking: Blocking, packed: PackedLayer, padded: bool, bytes_stride: int) -> Kernel:
+def _general_kernel(window: Window, lines: Lines, blocking: Blocking, packed: PackedLayer) -> Kernel:
     groups = "" if window.groups == 1 else f"_g{window.groups}"
-    row = window.kernel[1] * window.group_in
-    contiguous = window.dilation[1] == 1 and window.in_stride == window.group_in
-    runs = 1 if contiguous else window.kernel[1]
-    run_bytes = row if contiguous else window.group_in
-    run_step = 0 if contiguous else window.dilation[1] * window.in_stride
-    inner_runs = tuple(
-        (line * row + run * run_bytes, line * window.dilation[0], run * run_step)
-        for line in range(window.kernel[0])
-        for run in range(runs)
-    )
-    # The last position at which the window lies inside the input.
-    inner = tuple(window.ifmap[a] - (window.kernel[a] - 1) * window.dilation[a] - 1 for a in (0, 1))
     return kernel(
         "conv",
         f"conv{window.label}_{window.channels_out}ch{groups}" + "_band" * window.row_pointers,
@@ -172,36 +158,41 @@ def _general_kernel(window: Window, blocking: Blocking, packed: PackedLayer, pad
             COLUMNS,
             WEIGHTS,
             *tail_params(packed),
-            *((Param(ctype="int32_t", name="in_zero"),) if padded else ()),
+            *(Param(ctype="int32_t", name="in_zero") for _ in range(_padded(window))),
         ),
         includes=INCLUDES,
         window=window,
+        lines=lines,
         packing=stream_comment(blocking),
         blocks=blocking.blocks(packed.tail),
         steps=blocking.steps,
         tail=packed.tail,
         whole_pixels=window.pixels_out // blocking.whole * blocking.whole,
         column_words=blocking.column_words,
-        bytes_stride=bytes_stride,
-        padded_rows=window.padded(0),
-        padded_columns=window.padded(1),
-        row_bytes=row,
-        runs=runs,
-        run_bytes=run_bytes,
-        run_step=run_step,
-        inner=None if len(inner_runs) > _MOST_INNER_RUNS else inner,
-        inner_runs=inner_runs,
-        row_runs=inner_runs[:runs],
-        row_elements=window.ifmap[1] * window.in_stride,
-        rows_reach=window.kernel[0] * window.dilation[0],
-        columns_reach=window.kernel[1] * window.dilation[1],
-        last_x=inner[1],
+        **_gather_literals(window),
         start_y=-window.before[0],
         start_x=-window.before[1],
         end_y=window.ofmap[0] * window.stride[0] - window.before[0],
         end_x=window.ofmap[1] * window.stride[1] - window.before[1],
         image_in=window.ifmap[0] * window.ifmap[1] * window.in_stride,
     )
+
+
+def _gather_literals(window: Window) -> dict[str, int | bool]:
+    """What the template needs to gather a window's bytes."""
+    contiguous = window.dilation[1] == 1 and window.in_stride == window.group_in
+    row = window.kernel[1] * window.group_in
+    return {
+        "padded_rows": window.padded(0),
+        "padded_columns": window.padded(1),
+        "row_bytes": row,
+        "runs": 1 if contiguous else window.kernel[1],
+        "run_bytes": row if contiguous else window.group_in,
+        "run_step": 0 if contiguous else window.dilation[1] * window.in_stride,
+        "row_pitch": window.dilation[0] * window.ifmap[1] * window.in_stride,
+        "rows_reach": window.kernel[0] * window.dilation[0],
+        "columns_reach": window.kernel[1] * window.dilation[1],
+    }
 
 
 VARIANTS: tuple[Variant, ...] = (Pointwise(), Depthwise(), GeneralConv(), PackedConv(), FloatConv())

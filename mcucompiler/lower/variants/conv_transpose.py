@@ -39,6 +39,7 @@ from mcucompiler.ops.conv_transpose import ConvTranspose
 
 STRIDED_INPUT = True
 STRIDED_OUTPUT = True
+_FLOATS = 4  # output channels at a time
 _HEADERS = ("mc_math.h", "mc_requantize.h", "mc_simd.h")
 
 
@@ -213,8 +214,7 @@ class ConvTransposeFloat:
         channels = shape.groups * shape.channels_out
         values = np.zeros(channels, np.float32) if bias is None or bias.data is None else bias.data
         tap_params, tap_arguments = _taps_arguments(shape)
-        macs = shape.channels_in * channels * len(shape.taps(0)[1]) * len(shape.taps(1)[1]) * shape.batch
-        instructions = macs * 5 + target.tensor.size * 40
+        instructions = _float_instructions(shape)
         return KernelCall(
             kernel=kernel(
                 self.name,
@@ -227,6 +227,7 @@ class ConvTransposeFloat:
                     writes(target.tensor),
                 ),
                 includes=("mc_math.h",),
+                together=min(_FLOATS, shape.channels_out),
                 **_literals(context, shape),
             ),
             arguments=(
@@ -237,12 +238,21 @@ class ConvTransposeFloat:
                 OutputArg(index=0),
             ),
             variant=self.name,
-            reason="float32 elements",
-            stack_bytes=160,
+            reason=f"float32 elements, {min(_FLOATS, shape.channels_out)} output channels at a time",
+            stack_bytes=176,
             instructions=instructions,
             cycles=cycles(instructions),
             float_arithmetic=True,
         )
+
+
+def _float_instructions(shape: TransposedShape) -> int:
+    """An estimate: up to ``_FLOATS`` output channels share the loads of the inputs and the walk over the taps."""
+    whole, rest = divmod(shape.channels_out, _FLOATS)
+    blocks = shape.groups * (whole + (rest > 0))
+    products = shape.groups * shape.channels_in * ((4 + 2 * _FLOATS) * whole + (4 + 2 * rest if rest else 0))
+    taps = shape.batch * len(shape.taps(0)[1]) * len(shape.taps(1)[1])
+    return taps * (products + 14 * blocks) + shape.batch * shape.out[0] * shape.out[1] * 18 * blocks
 
 
 VARIANTS: tuple[Variant, ...] = (ConvTransposeProduct(), ConvTransposeInt8(), ConvTransposeFloat())

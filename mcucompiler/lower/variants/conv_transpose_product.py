@@ -65,7 +65,7 @@ class ConvTransposeProduct:
             label=f"conv_transpose{kernel}",
             about=f"Transposed {kernel} convolution of stride {kernel}, {{}} at a time.",
             variant=self.name,
-            small=context.options.optimize == "size",
+            optimize=context.options.optimize,
             overlaps=_overlaps(context, shape),
             scatter=Scatter(index=_places(context, shape), channels=shape.channels_out),
         )

@@ -50,7 +50,7 @@ class IntegerGemm:
             label="gemm",
             about="Fully connected layer; its rows, here called pixels, {} at a time.",
             variant=self.name,
-            small=context.options.optimize == "size",
+            optimize=context.options.optimize,
         )
 
 

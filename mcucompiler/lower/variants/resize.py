@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 
 from mcucompiler.ir.graph import INTEGER_RANGES, Array
-from mcucompiler.lower.types import Argument, InputArg, KernelCall, NodeContext, OutputArg, Param, Variant, kernel
+from mcucompiler.lower.row_taps import InterpolatedBand
+from mcucompiler.lower.types import (
+    Argument,
+    InputArg,
+    KernelCall,
+    NodeContext,
+    OutputArg,
+    Param,
+    Stored,
+    Variant,
+    kernel,
+)
 from mcucompiler.lower.variants.calls import MATH, constant, cycles, label, reads, writes
 from mcucompiler.lower.variants.gather import gather_call
 from mcucompiler.lower.variants.geometry import CTYPES
@@ -18,6 +29,7 @@ from mcucompiler.ops.resize import Resize
 
 STRIDED_INPUT = True
 STRIDED_OUTPUT = True
+ROW_POINTERS = frozenset({"resize_linear_integer"})
 _MAX_LANE_BITS = 8  # so much finer than bytes may the elements in 16-bit lanes be
 _MAX_AXIS_BITS = 7  # weights of an axis in 1/128 at finest: products of two with a byte stay exact in float32
 
@@ -80,7 +92,10 @@ class _Axis:
 
 
 def _axis(op: Resize, size: int, axis: int) -> _Axis:
-    lower, upper, weight_lower, weight_upper = op.linear_sources(size, axis)
+    return _axis_of(*op.linear_sources(size, axis))
+
+
+def _axis_of(lower: Array, upper: Array, weight_lower: Array, weight_upper: Array) -> _Axis:
     bits = None
     for candidate in range(_MAX_AXIS_BITS + 1):
         scaled = (weight_lower.astype(np.float64) * 2**candidate, weight_upper.astype(np.float64) * 2**candidate)
@@ -93,6 +108,9 @@ def _axis(op: Resize, size: int, axis: int) -> _Axis:
 def _axes(context: NodeContext) -> tuple[_Axis | None, _Axis]:
     """Rows (None for one spatial axis) and columns."""
     op, shape = _op(context), context.activation(0).tensor.shape
+    if isinstance(context, InterpolatedBand):
+        taps = context.row_taps
+        return _axis_of(taps.lower, taps.upper, taps.weight_lower, taps.weight_upper), _axis(op, shape[3], 3)
     axes = [_axis(op, shape[axis], axis) for axis in range(2, len(shape))]
     return (None, axes[0]) if len(axes) == 1 else (axes[0], axes[1])
 
@@ -107,7 +125,10 @@ def _linear_reason(context: NodeContext) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class ResizeLinearInteger:
-    """8-bit elements, weights that are binary fractions: float32 computes no rounding, so neither do integers."""
+    """8-bit elements, weights that are binary fractions: float32 computes no rounding, so neither do integers.
+
+    The rows of the input may be given by pointers.
+    """
 
     name: str = "resize_linear_integer"
 
@@ -118,6 +139,8 @@ class ResizeLinearInteger:
         reason = _linear_reason(context)
         if reason is not None:
             return reason
+        if context.activation(0).place.row_pointers and not isinstance(context, InterpolatedBand):
+            return "it is not said between which rows those of the output lie"
         rows, columns = _axes(context)
         return "the weights are no small binary fractions" if None in (_bits(rows), columns.bits) else None
 
@@ -178,10 +201,11 @@ def _linear_call(context: NodeContext, name: str, *, integer: bool) -> KernelCal
     return KernelCall(
         kernel=kernel(
             "resize_linear",
-            label(name, target),
-            (reads(source.tensor), *params, writes(target.tensor)),
+            label(name, target) + "_band" * source.place.row_pointers,
+            (_input(source), *params, writes(target.tensor)),
             includes=MATH,
             integer=integer,
+            row_pointers=source.place.row_pointers,
             **literals,
         ),
         arguments=(InputArg(index=0), *arguments, OutputArg(index=0)),
@@ -192,6 +216,13 @@ def _linear_call(context: NodeContext, name: str, *, integer: bool) -> KernelCal
         cycles=cycles(instructions, name if whole or not integer else ""),
         float_arithmetic=target.tensor.dtype == "float32",
     )
+
+
+def _input(source: Stored) -> Param:
+    """The image, or pointers to its rows."""
+    if source.place.row_pointers:
+        return Param(ctype=f"const {CTYPES[source.tensor.dtype]} *const *", name="lines")
+    return reads(source.tensor)
 
 
 def _literals(context: NodeContext, rows: _Axis | None, columns: _Axis) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mcucompiler.machine.block import Block
+from mcucompiler.machine.blocks.tails import integer_result, limited, limits
 from mcucompiler.machine.value import Value
 
 WORD = 4
@@ -148,9 +149,9 @@ class _Sums:
             return block
         multiplier, addend = block.load(frame, self.offsets.multiplier), block.load(frame, self.offsets.addend)
         target = block.load(frame, self.offsets.output) if self.output is None else self.output
-        lo, hi = limits(block, form)
+        lo, hi = limits(block, form.lo, form.hi)
         for value, output in zip(values, outputs, strict=True):
-            result = block.ssat(block.smmla(value, multiplier, addend), 8, asr=form.shift)
+            result = integer_result(block, value, multiplier, addend, form.shift)
             block.store_byte(limited(block, result, lo, hi), target, output * form.element_stride, alias="y")
         return block
 
@@ -274,22 +275,6 @@ def dual_sums(form: RowForm, frame: RowFrame, steps: Sequence[Sequence[Term]], o
                 words = {term.word: sums.inputs(term.word)}
             values[term.output] = block.one(term.opcode, (words[term.word], taps[term.tap], values[term.output]))
     return sums.leave(values, outputs)
-
-
-def limits(block: Block, form: RowForm) -> tuple[Value | None, Value | None]:
-    """The least and the greatest output as bytes, where saturation does not see to them."""
-    lo, hi = (None if limit is None else block.constant(limit & 0xFF) for limit in (form.lo, form.hi))
-    return lo, hi
-
-
-def limited(block: Block, value: Value, lo: Value | None, hi: Value | None) -> Value:
-    """The lowest byte limited to a range; the others are never used."""
-    if lo is not None:
-        value = block.maximum_bytes(value, lo)
-    if hi is not None:
-        _, flags = block.emit("ssub8", (hi, value))
-        value = block.one("sel", (value, hi, flags))
-    return value
 
 
 def advance(block: Block, pointer: Value, step: int) -> Value:

@@ -15,9 +15,8 @@ from mcucompiler.machine.blocks.depthwise import (
     RowForm,
     RowFrame,
     advance,
-    limited,
-    limits,
 )
+from mcucompiler.machine.blocks.tails import float_result, limited, limits
 from mcucompiler.machine.value import Value
 
 HEADER = 2 * WORD
@@ -145,7 +144,7 @@ def _unpack(block: Block, taps: Taps, source: tuple[Value, int], target: tuple[V
         block.store(word, target[0], target[1] + WORD * number)
 
 
-def float_result(form: RowForm) -> Block:
+def float_tail(form: RowForm) -> Block:
     """The float tail of one sum from the frame: the body of a loop, which leaves the flags "more"."""
     block = Block("depthwise, float tail")
     source = block.live_in("source", register="r0", alias="frame")
@@ -153,12 +152,9 @@ def float_result(form: RowForm) -> Block:
     end = block.live_in("end", register="r2", keep=True)
     zero = block.live_in("zero", register="r3", keep=True)
     multiplier = block.live_in("multiplier", register="s0", kind="s", keep=True)
-    lo, hi = limits(block, form)
-    product = block.vmul(block.float_of(block.load_float(source)), multiplier)
-    rounded = block.ssat(block.from_float_register(block.nearest_integer(product)), 16)
-    # The zero point is added to 16 bits: what is beyond them saturates to int8 in any case.
-    result = limited(block, block.ssat(block.add(rounded, zero), 8), lo, hi)
-    block.store_byte(result, target)
+    lo, hi = limits(block, form.lo, form.hi)
+    result = float_result(block, block.load_float(source), multiplier, zero)
+    block.store_byte(limited(block, result, lo, hi), target)
     following = block.add(source, WORD)
     block.live_out("source", following, register="r0")
     block.live_out("target", block.add(target, form.element_stride), register="r1")

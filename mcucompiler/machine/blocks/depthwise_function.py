@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from mcucompiler.machine.blocks.depthwise import WORD
-from mcucompiler.machine.blocks.depthwise_channel import HEADER, channel_start, float_result, pack_lines, unpack_taps
+from mcucompiler.machine.blocks.depthwise_channel import HEADER, channel_start, float_tail, pack_lines, unpack_taps
 from mcucompiler.machine.blocks.depthwise_form import SAVED, DepthwiseForm, Frame, frame_of
 from mcucompiler.machine.blocks.depthwise_rows import FLOATS, FREE, Rows, Text, add_lines, printed
 from mcucompiler.machine.blocks.products import Effort
@@ -143,7 +143,7 @@ def _lines(text: Text, form: DepthwiseForm, frame: Frame) -> None:
 
 def _float_tail(text: Text, form: DepthwiseForm, frame: Frame) -> None:
     """A subroutine: the sums in the frame up to r2, to r1 and behind. Keeps ``PLANE`` and ``BEFORE``."""
-    code = text.compiled(float_result(form.row), FREE)
+    code = text.compiled(float_tail(form.row), FREE)
     text.lines += [f"{FLOATS}:", f"ldr r0, [sp, #{frame.row.multiplier}]", "bic r0, r0, #0x80000000", "vmov s0, r0"]
     text.lines += [f"add r0, sp, #{frame.row.sums}", f"ldr r3, [sp, #{frame.out_zero}]", f"{_EACH_FLOAT}:"]
     text.lines += [*printed(code), f"bne {_EACH_FLOAT}b", "bx lr"]

@@ -20,7 +20,7 @@ from mcucompiler.machine.blocks.depthwise import (
     packed_terms,
     taps_row,
 )
-from mcucompiler.machine.blocks.depthwise_channel import float_result
+from mcucompiler.machine.blocks.depthwise_channel import float_tail
 from mcucompiler.machine.blocks.depthwise_form import DepthwiseForm, DualPart, Frame, Segment
 from mcucompiler.machine.blocks.products import Effort
 from mcucompiler.machine.compile import Code, compile_block
@@ -151,7 +151,7 @@ class Rows:
         lines = [f"ldr r1, [sp, #{self.frame.row.output}]"]
         lines += [f"add r2, sp, #{self.frame.row.sums + WORD * len(outputs)}"]
         self._put(*lines, *add_lines("r1", "r1", self.row.element_stride * outputs[0]), f"bl {FLOATS}b", times=times)
-        one, number = self.text.compiled(float_result(self.row), FREE), times * len(outputs)
+        one, number = self.text.compiled(float_tail(self.row), FREE), times * len(outputs)
         self.text.count(self.scope, times * (_FLOAT_TAIL_LINES + 1), times * (_FLOAT_TAIL_LINES + 1 + 2 * _TAKEN))
         self.text.count(self.scope, number * (len(one.lines) + 1), number * one.cycles)
 

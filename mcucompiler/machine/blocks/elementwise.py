@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from mcucompiler.machine.block import Block
+from mcucompiler.machine.blocks.tails import limited
 from mcucompiler.machine.compile import Code, compile_block
 from mcucompiler.machine.registers import ALL_REGISTERS
 from mcucompiler.machine.value import Value
@@ -181,13 +182,9 @@ def _packed(block: Block, sums: Sequence[Value], mask: Value, shift: int) -> Val
 
 def _limited(block: Block, packed: Value, lo: int, hi: int) -> Value:
     """Four bytes limited to a range."""
-    if lo > -128:
-        packed = block.maximum_bytes(packed, block.constant((lo & 0xFF) * 0x01010101))
-    if hi < 127:
-        limit = block.constant((hi & 0xFF) * 0x01010101)
-        _, flags = block.emit("ssub8", (limit, packed))
-        packed = block.one("sel", (packed, limit, flags))
-    return packed
+    least = block.constant((lo & 0xFF) * 0x01010101) if lo > -128 else None
+    greatest = block.constant((hi & 0xFF) * 0x01010101) if hi < 127 else None
+    return limited(block, packed, least, greatest)
 
 
 def _store_bytes(block: Block, values: Sequence[Value], form: SumForm | FactorForm, y: Value, offset: int) -> None:

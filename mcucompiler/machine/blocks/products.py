@@ -18,20 +18,23 @@ from functools import cache
 
 from mcucompiler.machine.block import Block
 from mcucompiler.machine.blocks.gemm import WORD, Accumulators
+from mcucompiler.machine.blocks.tails import float_result, integer_result, limited, limits
 from mcucompiler.machine.compile import Code, compile_block
 from mcucompiler.machine.registers import ALL_REGISTERS
 from mcucompiler.machine.value import Value
 
-# The frame, in bytes from SP; arguments beyond the fourth follow behind the saved registers.
-_COUNT, _FLOATING, _OUTPUT, _COLUMNS, _END = range(0, 20, WORD)
-_FRAME = 20
-_SAVED = ("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11")
+# The frame, in bytes from SP: what R0 to R3 and, behind the saved registers, R12 are pushed for.
+_COLUMNS, _END, _COUNT, _OUTPUT = range(0, 16, WORD)
+_FRAME = 16
+_SAVED = ("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12")
+_FLOATING = _FRAME + WORD * (len(_SAVED) - 1)
 _ARGUMENTS = _FRAME + WORD * (len(_SAVED) + 1)
 _HEADER = 2 * WORD
 FARTHEST = 4095
 """The greatest offset in a load or store."""
 _TAIL_ATTEMPTS = 4
 _BRANCH_CYCLES = 1
+_AROUND_COUNTED, _AROUND_TAILS = (5, 8), (4, 6)  # instructions around tails of both kinds, the integer one first
 _TOP, _LOOP, _FLOAT_TAIL, _DONE = "1", "2", "3", "4"
 
 
@@ -74,6 +77,11 @@ class ProductForm:
     def stream_bytes(self) -> int:
         """Bytes of weights in a step."""
         return 2 * self.channels
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of a block in the stream, up to where the loop begins: biases, weights, multipliers and indices."""
+        return 2 * WORD * self.channels + self.head * self.stream_bytes + 2 * self.channels
 
     def argument(self, name: str) -> int:
         """Offset from SP of an argument behind the fourth: "addend", "out_zero" or "stride"."""
@@ -204,14 +212,14 @@ def loop_block(form: ProductForm) -> Block:
     return block
 
 
-def tail_block(form: ProductForm, at: dict[str, str], *, floating: bool, counted: bool) -> Block:
+def tail_block(form: ProductForm, at: dict[str, str], *, floating: bool, closing: bool) -> Block:
     """Requantization and stores of a block.
 
     Args:
         form: the function's.
         at: registers of the sums and of the stream.
         floating: whether in float32.
-        counted: whether to count the block here and leave the flags "more".
+        closing: whether to leave the flags "more" (blocks follow while ne).
     """
     block = Block(f"products, {'float' if floating else 'integer'} tail")
     frame, stream, sums = _enter(block, form, at)
@@ -220,47 +228,39 @@ def tail_block(form: ProductForm, at: dict[str, str], *, floating: bool, counted
     output = block.load(frame, _OUTPUT)
     stride = block.load(frame, form.argument("stride")) if form.stride is None else None
     rounding = block.load(frame, form.argument("out_zero" if floating else "addend"))
-    limits = [None if limit is None else block.constant(limit & 0xFF) for limit in (form.lo, form.hi)]
+    lo, hi = limits(block, form.lo, form.hi)
+    pair = output
     for c, row in enumerate(sums):
-        index = block.load_half(stream, indices + 2 * c, signed=False)
-        target = block.add(output, index)
+        if c % 2 == 0:  # indices of two channels in a word
+            pair = block.load(stream, indices + 2 * c)
+            target = block.one("uxtah", (output, pair), 0)
+        else:
+            target = block.add(output, pair, ("lsr", 16))
         load = block.load_float if floating else block.load
         multiplier = load(stream, weights + WORD * c)
         for p, value in enumerate(row):
-            requantize = _float_result if floating else _integer_result
-            result = requantize(block, value, multiplier, rounding, form.shift)
-            block.store_byte(_limited(block, result, *limits), target, p * (form.stride or 0), alias="y")
+            if floating:
+                result = float_result(block, block.to_float_register(value), multiplier, rounding)
+            else:
+                result = integer_result(block, value, multiplier, rounding, form.shift)
+            block.store_byte(limited(block, result, lo, hi), target, p * (form.stride or 0), alias="y")
             if stride is not None and p + 1 < form.pixels:
                 target = block.add(target, stride)
-    if counted:
-        count, more = block.count_down(block.load(frame, _COUNT), 1)
-        block.store(count, frame, _COUNT)
-        block.live_out("more", more)
     end = block.add(stream, indices + 2 * form.channels)
+    if closing:
+        _close(block, form, frame, end)
     block.live_out("stream", end, register=at["stream"])
     return block
 
 
-def _integer_result(block: Block, value: Value, multiplier: Value, rounding: Value, shift: int) -> Value:
-    return block.ssat(block.smmla(value, multiplier, rounding), 8, asr=shift)
-
-
-def _float_result(block: Block, value: Value, multiplier: Value, zero_point: Value, shift: int) -> Value:
-    """The zero point is added to 16 bits: what is beyond them saturates to int8 in any case."""
-    del shift
-    product = block.vmul(block.float_of(block.to_float_register(value)), multiplier)
-    rounded = block.ssat(block.from_float_register(block.nearest_integer(product)), 16)
-    return block.ssat(block.add(rounded, zero_point), 8)
-
-
-def _limited(block: Block, value: Value, lo: Value | None, hi: Value | None) -> Value:
-    """The lowest byte limited to a range; the others are never used."""
-    if lo is not None:
-        value = block.maximum_bytes(value, lo)
-    if hi is not None:
-        _, flags = block.emit("ssub8", (hi, value))
-        value = block.one("sel", (value, hi, flags))
-    return value
+def _close(block: Block, form: ProductForm, frame: Value, end: Value) -> None:
+    """The flags "more": from the count of blocks, or from the stream's address where all are of one known size."""
+    if form.unroll:
+        count, more = block.count_down(block.load(frame, _COUNT), 1)
+        block.store(count, frame, _COUNT)
+    else:
+        more = block.compare(end, block.load(frame, _COUNT))
+    block.live_out("more", more)
 
 
 @cache
@@ -275,7 +275,7 @@ def product_function(form: ProductForm) -> ProductFunction:
     both = form.integer and form.floating
     tails = [
         compile_block(
-            tail_block(form, head.live_out, floating=floating, counted=not both),
+            tail_block(form, head.live_out, floating=floating, closing=not both),
             registers=ALL_REGISTERS,
             attempts=_TAIL_ATTEMPTS,
         )
@@ -286,8 +286,11 @@ def product_function(form: ProductForm) -> ProductFunction:
     body = [line.replace("vcvtn.", "vcvtr.") for line in _body(form, head, loop, tails)]
     stream = head.live_out["stream"]
     lines = (*_enter_function(form, stream), *body, *_leave_function(stream))
-    branch = 2 * _BRANCH_CYCLES + 3 if both else _BRANCH_CYCLES
-    efforts = [Effort(instructions=len(tail.lines) + (5 if both else 1), cycles=tail.cycles + branch) for tail in tails]
+    around_tails = (_AROUND_COUNTED if form.unroll else _AROUND_TAILS) if both else (1,)
+    efforts = [
+        Effort(instructions=len(tail.lines) + extra, cycles=tail.cycles + _BRANCH_CYCLES + (extra + 1) // 2 * both)
+        for tail, extra in zip(tails, around_tails, strict=True)
+    ]
     nothing = Effort(instructions=0, cycles=0.0)
     around = len(lines) - sum(len(code.lines) for code in (head, *((loop,) if loop else ()), *tails))
     return ProductFunction(
@@ -303,14 +306,28 @@ def product_function(form: ProductForm) -> ProductFunction:
 
 def _enter_function(form: ProductForm, stream: str) -> list[str]:
     """Arguments to the frame: r0 columns, r1 end, r2 stream, r3 output."""
-    lines = [f"push {{{', '.join(_SAVED)}, lr}}", f"sub sp, sp, #{_FRAME}"]
-    lines += [f"str r0, [sp, #{_COLUMNS}]", f"str r3, [sp, #{_OUTPUT}]"]
-    if form.unroll:
-        lines += [f"sub r1, r1, #{form.head * form.step_bytes}", f"str r1, [sp, #{_END}]"]
+    lines = [f"sub r1, r1, #{form.head * form.step_bytes}"] if form.unroll else []
+    lines += [f"push {{r0, r1, r2, r3, {', '.join(_SAVED)}, lr}}"]
+    if not form.unroll:  # all blocks are of one known size
+        return [*lines, *_find_ends(form, stream)]
     lines += [f"ldr r12, [r2, #{0 if form.integer else WORD}]", f"str r12, [sp, #{_COUNT}]"]
     if form.integer and form.floating:
         lines += [f"ldr r12, [r2, #{WORD}]", f"str r12, [sp, #{_FLOATING}]"]
     return [*lines, f"add {stream}, r2, #{_HEADER}"]
+
+
+def _find_ends(form: ProductForm, stream: str) -> list[str]:
+    """Where the blocks end; with tails of both kinds, where the last integer block begins and the float ones end."""
+    first, second, size = [name for name in ("r0", "r1", "r3", "r12") if name != stream][:3]
+    both = form.integer and form.floating
+    lines = [f"ldr {first}, [r2, #{0 if form.integer else WORD}]"]
+    lines += [f"ldr {second}, [r2, #{WORD}]"] if both else []
+    lines += [f"add {stream}, r2, #{_HEADER}", f"movw {size}, #{form.block_bytes}"]
+    lines += [f"mla {first}, {first}, {size}, {stream}"]
+    if both:
+        lines += [f"mla {second}, {second}, {size}, {first}", f"sub {first}, {first}, {size}"]
+        lines += [f"str {second}, [sp, #{_FLOATING}]"]
+    return [*lines, f"str {first}, [sp, #{_COUNT}]"]
 
 
 def _leave_function(stream: str) -> list[str]:
@@ -320,25 +337,19 @@ def _leave_function(stream: str) -> list[str]:
 
 
 def _body(form: ProductForm, head: Code, loop: Code | None, tails: list[Code]) -> list[str]:
-    """The loop over blocks. With tails of both kinds the count runs on below zero for the float ones."""
+    """The loop over blocks."""
     lines = [f"{_TOP}:", *head.lines]
     if loop is not None:
         lines += [f"{_LOOP}:", *loop.lines, f"bne {_LOOP}b"]
     if len(tails) == 1:
         return [*lines, *tails[0].lines, f"bne {_TOP}b"]
     integer, floating = tails
-    busy = set(head.live_out.values())
-    free = next(name for name in ALL_REGISTERS.core if name not in busy)
-    one, other = [name for name in ("r0", "r1", "r2") if name != head.live_out["stream"]][:2]
-    left = [f"ldr {one}, [sp, #{_COUNT}]", f"ldr {other}, [sp, #{_FLOATING}]", f"adds {one}, {one}, {other}"]
+    choice, left = (_choice_by_count if form.unroll else _choice_by_address)(head.live_out)
     return [
         *lines,
-        f"ldr {free}, [sp, #{_COUNT}]",
-        f"subs {free}, {free}, #1",
-        f"str {free}, [sp, #{_COUNT}]",
-        f"blt {_FLOAT_TAIL}f",
+        *choice,
         *integer.lines,
-        f"bgt {_TOP}b",
+        f"bgt {_TOP}b" if form.unroll else f"blo {_TOP}b",
         *left,
         f"bne {_TOP}b",
         f"b {_DONE}f",
@@ -348,3 +359,28 @@ def _body(form: ProductForm, head: Code, loop: Code | None, tails: list[Code]) -
         f"bne {_TOP}b",
         f"{_DONE}:",
     ]
+
+
+def _choice_by_count(at: dict[str, str]) -> tuple[list[str], list[str]]:
+    """What leads to the float tail, and sets flags whether blocks follow: the count runs below zero for the float ones.
+
+    Args:
+        at: registers of the sums and of the stream.
+    """
+    free = _free_register(at)
+    one, other = [name for name in ("r0", "r1", "r2") if name != at["stream"]][:2]
+    choice = [f"ldr {free}, [sp, #{_COUNT}]", f"subs {free}, {free}, #1", f"str {free}, [sp, #{_COUNT}]"]
+    left = [f"ldr {one}, [sp, #{_COUNT}]", f"ldr {other}, [sp, #{_FLOATING}]", f"adds {one}, {one}, {other}"]
+    return [*choice, f"blt {_FLOAT_TAIL}f"], left
+
+
+def _choice_by_address(at: dict[str, str]) -> tuple[list[str], list[str]]:
+    """The same by the stream's address: blocks behind the last integer one are float ones."""
+    free, stream = _free_register(at), at["stream"]
+    one = "r0" if stream != "r0" else "r1"
+    choice = [f"ldr {free}, [sp, #{_COUNT}]", f"cmp {stream}, {free}", f"bhi {_FLOAT_TAIL}f"]
+    return choice, [f"ldr {one}, [sp, #{_FLOATING}]", f"cmp {stream}, {one}"]
+
+
+def _free_register(at: dict[str, str]) -> str:
+    return next(name for name in ALL_REGISTERS.core if name not in at.values())

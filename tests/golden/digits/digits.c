@@ -46,7 +46,7 @@
  *     4608     1352  [1, 1]       scratch
  *     4608       64  [2, 2]       scratch
  *     4608      256  [5, 5]       scratch
- *     4704      144  [0, 0]       scratch
+ *     4704      108  [0, 0]       scratch
  *     6912     2304  [5, 9]       'getitem_15_quantized'
  *     6912     2304  [9, 10]      'add_quantized'
  *     9216      128  [6, 6]       scratch
@@ -200,7 +200,8 @@ digits_status_t digits_run(void *arena, size_t arena_bytes)
     DIGITS_STEP_HOOK(8);
 
     /* step 9: Add 'node_add_quant' 1x16x12x12 + 1x16x12x12 -> 1x16x12x12 */
-    digits_add_12x12x16(AT(const int8_t *, BUFFER_6), AT(const int8_t *, BUFFER_9), AT(int8_t *, BUFFER_10));
+    digits_add_words(AT(const int8_t *, BUFFER_6), AT(const int8_t *, BUFFER_9), AT(int8_t *, BUFFER_10),
+                     1561512192, 1618724352, -8047652, 2304u);
     DIGITS_STEP_HOOK(9);
 
     /* step 10: Conv 'node_Conv_367_quant' 1x16x12x12 -> 1x64x12x12 */
@@ -234,7 +235,8 @@ digits_status_t digits_run(void *arena, size_t arena_bytes)
     DIGITS_STEP_HOOK(15);
 
     /* step 16: Add 'node_add_1_quant' 1x24x6x6 + 1x24x6x6 -> 1x24x6x6 */
-    digits_add_6x6x24(AT(const int8_t *, BUFFER_13), AT(const int8_t *, BUFFER_16), AT(int8_t *, BUFFER_17));
+    digits_add_words(AT(const int8_t *, BUFFER_13), AT(const int8_t *, BUFFER_16), AT(int8_t *, BUFFER_17),
+                     1440398848, 1510531072, -100462736, 864u);
     DIGITS_STEP_HOOK(16);
 
     /* step 17: Conv 'node_Conv_379_quant' 1x24x6x6 -> 1x96x6x6 */
@@ -268,7 +270,8 @@ digits_status_t digits_run(void *arena, size_t arena_bytes)
     DIGITS_STEP_HOOK(22);
 
     /* step 23: Add 'node_add_2_quant' 1x40x3x3 + 1x40x3x3 -> 1x40x3x3 */
-    digits_add_3x3x40(AT(const int8_t *, BUFFER_20), AT(const int8_t *, BUFFER_23), AT(int8_t *, BUFFER_24));
+    digits_add_words(AT(const int8_t *, BUFFER_20), AT(const int8_t *, BUFFER_23), AT(int8_t *, BUFFER_24),
+                     1905223680, 1500994048, 157231040, 360u);
     DIGITS_STEP_HOOK(23);
 
     /* step 24: Conv 'node_Conv_391_quant' 1x40x3x3 -> 1x96x3x3 */

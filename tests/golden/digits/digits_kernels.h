@@ -28,7 +28,8 @@ void digits_conv1x1_4px_k16_to48(const int8_t *ifmap, int8_t *ofmap, uint32_t *c
 void digits_dwconv3x3_12x12x48(const int8_t *ifmap, int8_t *ofmap, uint32_t *plane, const uint32_t *weights,
                                int32_t in_zero, int32_t addend);
 
-void digits_add_12x12x16(const int8_t *input_a, const int8_t *input_b, int8_t *output);
+void digits_add_words(const int8_t *input_a, const int8_t *input_b, int8_t *output, int32_t  factor_a,
+                      int32_t  factor_b, int32_t  addend, uint32_t  count);
 
 void digits_conv1x1_4px_k16_to64(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns,
                                  const uint32_t *weights, int32_t addend, int32_t out_zero);
@@ -45,8 +46,6 @@ void digits_dwconv5x5_6x6x72(const int8_t *ifmap, int8_t *ofmap, uint32_t *plane
 void digits_conv1x1_4px_k16n8(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
                               int32_t addend, int32_t out_zero);
 
-void digits_add_6x6x24(const int8_t *input_a, const int8_t *input_b, int8_t *output);
-
 void digits_conv1x1_4px_k24_to96(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns,
                                  const uint32_t *weights, int32_t addend, int32_t out_zero);
 
@@ -61,8 +60,6 @@ void digits_conv1x1_3px_k16n8(const int8_t *ifmap, int8_t *ofmap, uint32_t *colu
 
 void digits_dwconv3x3_3x3x120(const int8_t *ifmap, int8_t *ofmap, uint32_t *plane, const uint32_t *weights,
                               int32_t in_zero, int32_t addend, int32_t out_zero);
-
-void digits_add_3x3x40(const int8_t *input_a, const int8_t *input_b, int8_t *output);
 
 void digits_mean_3x3x96(const int8_t *input, int8_t *output);
 
