@@ -27,7 +27,7 @@ LEAST_GAIN = 0.05
 """Part of its estimated cycles that a variant must save to be taken before an earlier one of the operator's list: the
 model cannot tell less, and earlier variants share more code."""
 MOST_SLOWDOWN = 2.0
-"""How many times the cycles of the fastest variant a smaller one may take."""
+"""How many times the cycles of the fastest variant one may take that is smaller or needs less scratch."""
 
 CodeBytes = Callable[[Kernel], int]
 """Estimated bytes of a kernel's code."""
@@ -117,13 +117,18 @@ def _fastest(calls: Sequence[KernelCall]) -> int:
 
 
 def choose(variants: Sequence[Variant], context: NodeContext) -> KernelCall | None:
-    """The fastest of the variants that accept a node, or that with the least scratch where memory is to be saved."""
+    """The fastest of the variants that accept a node; None where none does.
+
+    Where memory is to be saved, that with the least scratch of those that are not much slower.
+    """
     calls = [variant.lower(context) for variant in variants if variant.reject(context) is None]
     if not calls:
         return None
-    if context.options.optimize == "ram":
-        return min(calls, key=lambda call: (call.scratch_bytes, call.cycles))
-    return calls[_fastest(calls)]
+    best = calls[_fastest(calls)]
+    if context.options.optimize != "ram":
+        return best
+    bearable = [call for call in calls if call.cycles <= MOST_SLOWDOWN * best.cycles]
+    return min(bearable, key=lambda call: (call.scratch_bytes, call.cycles))
 
 
 def _shrink(found: Sequence[_Candidates], chosen: list[int], code_bytes: CodeBytes) -> None:
