@@ -180,8 +180,8 @@ digits_status_t digits_run(void *arena, size_t arena_bytes)
     DIGITS_STEP_HOOK(4);
 
     /* step 5: Conv 'node_Conv_359_quant' 1x32x12x12 -> 1x16x12x12 */
-    digits_conv1x1_4px_k16n(AT(const int8_t *, BUFFER_5), AT(int8_t *, BUFFER_6), AT(uint32_t *, SCRATCH_5),
-                            digits_weights_5, -120, -8);
+    digits_conv1x1_4px_k24n8(AT(const int8_t *, BUFFER_5), AT(int8_t *, BUFFER_6), AT(uint32_t *, SCRATCH_5),
+                             digits_weights_5, -120, -8);
     DIGITS_STEP_HOOK(5);
 
     /* step 6: Conv 'node_Conv_361_quant' 1x16x12x12 -> 1x48x12x12 */
@@ -195,7 +195,7 @@ digits_status_t digits_run(void *arena, size_t arena_bytes)
     DIGITS_STEP_HOOK(7);
 
     /* step 8: Conv 'node_Conv_365_quant' 1x48x12x12 -> 1x16x12x12 */
-    digits_conv1x1_4px_k16n(AT(const int8_t *, BUFFER_8), AT(int8_t *, BUFFER_9), AT(uint32_t *, SCRATCH_8),
+    digits_conv1x1_4px_k24n(AT(const int8_t *, BUFFER_8), AT(int8_t *, BUFFER_9), AT(uint32_t *, SCRATCH_8),
                             digits_weights_8, 120, 7);
     DIGITS_STEP_HOOK(8);
 
@@ -215,8 +215,8 @@ digits_status_t digits_run(void *arena, size_t arena_bytes)
     DIGITS_STEP_HOOK(11);
 
     /* step 12: Conv 'node_Conv_371_quant' 1x64x6x6 -> 1x24x6x6 */
-    digits_conv1x1_4px_k16n(AT(const int8_t *, BUFFER_12), AT(int8_t *, BUFFER_13),
-                            AT(uint32_t *, SCRATCH_12), digits_weights_12, 136, 8);
+    digits_conv1x1_4px_k24n16(AT(const int8_t *, BUFFER_12), AT(int8_t *, BUFFER_13),
+                              AT(uint32_t *, SCRATCH_12), digits_weights_12, 136, 8);
     DIGITS_STEP_HOOK(12);
 
     /* step 13: Conv 'node_Conv_373_quant' 1x24x6x6 -> 1x72x6x6 */
@@ -230,8 +230,8 @@ digits_status_t digits_run(void *arena, size_t arena_bytes)
     DIGITS_STEP_HOOK(14);
 
     /* step 15: Conv 'node_Conv_377_quant' 1x72x6x6 -> 1x24x6x6 */
-    digits_conv1x1_4px_k16n8(AT(const int8_t *, BUFFER_15), AT(int8_t *, BUFFER_16),
-                             AT(uint32_t *, SCRATCH_15), digits_weights_15, 56, 3);
+    digits_conv1x1_4px_k24n(AT(const int8_t *, BUFFER_15), AT(int8_t *, BUFFER_16),
+                            AT(uint32_t *, SCRATCH_15), digits_weights_15, 56, 3);
     DIGITS_STEP_HOOK(15);
 
     /* step 16: Add 'node_add_1_quant' 1x24x6x6 + 1x24x6x6 -> 1x24x6x6 */
@@ -250,13 +250,13 @@ digits_status_t digits_run(void *arena, size_t arena_bytes)
     DIGITS_STEP_HOOK(18);
 
     /* step 19: Conv 'node_Conv_383_quant' 1x96x3x3 -> 1x40x3x3 */
-    digits_conv1x1_3px_k16n(AT(const int8_t *, BUFFER_19), AT(int8_t *, BUFFER_20),
+    digits_conv1x1_3px_k24n(AT(const int8_t *, BUFFER_19), AT(int8_t *, BUFFER_20),
                             AT(uint32_t *, SCRATCH_19), digits_weights_19, -168, -11);
     DIGITS_STEP_HOOK(19);
 
     /* step 20: Conv 'node_Conv_385_quant' 1x40x3x3 -> 1x120x3x3 */
-    digits_conv1x1_3px_k16n8(AT(const int8_t *, BUFFER_20), AT(int8_t *, BUFFER_21),
-                             AT(uint32_t *, SCRATCH_20), digits_weights_20, -2040, -128);
+    digits_conv1x1_3px_k24n16(AT(const int8_t *, BUFFER_20), AT(int8_t *, BUFFER_21),
+                              AT(uint32_t *, SCRATCH_20), digits_weights_20, -2040, -128);
     DIGITS_STEP_HOOK(20);
 
     /* step 21: Conv 'node_Conv_387_quant' 1x120x3x3 -> 1x120x3x3 */
@@ -265,8 +265,8 @@ digits_status_t digits_run(void *arena, size_t arena_bytes)
     DIGITS_STEP_HOOK(21);
 
     /* step 22: Conv 'node_Conv_389_quant' 1x120x3x3 -> 1x40x3x3 */
-    digits_conv1x1_3px_k16n8(AT(const int8_t *, BUFFER_22), AT(int8_t *, BUFFER_23),
-                             AT(uint32_t *, SCRATCH_22), digits_weights_22, -232, -15);
+    digits_conv1x1_3px_k24n(AT(const int8_t *, BUFFER_22), AT(int8_t *, BUFFER_23),
+                            AT(uint32_t *, SCRATCH_22), digits_weights_22, -232, -15);
     DIGITS_STEP_HOOK(22);
 
     /* step 23: Add 'node_add_2_quant' 1x40x3x3 + 1x40x3x3 -> 1x40x3x3 */
@@ -275,8 +275,8 @@ digits_status_t digits_run(void *arena, size_t arena_bytes)
     DIGITS_STEP_HOOK(23);
 
     /* step 24: Conv 'node_Conv_391_quant' 1x40x3x3 -> 1x96x3x3 */
-    digits_conv1x1_3px_k16n8(AT(const int8_t *, BUFFER_24), AT(int8_t *, BUFFER_25),
-                             AT(uint32_t *, SCRATCH_24), digits_weights_24, -2040, -128);
+    digits_conv1x1_3px_k24n16(AT(const int8_t *, BUFFER_24), AT(int8_t *, BUFFER_25),
+                              AT(uint32_t *, SCRATCH_24), digits_weights_24, -2040, -128);
     DIGITS_STEP_HOOK(24);
 
     /* step 25: ReduceMean 'hardtanh_14_DequantizeLinear', 'node_mean', 'view_QuantizeLinear' 1x96x3x3 -> 1x96x1x1 */
@@ -284,7 +284,7 @@ digits_status_t digits_run(void *arena, size_t arena_bytes)
     DIGITS_STEP_HOOK(25);
 
     /* step 26: Gemm 'node_linear_quant' 1x96 -> 1x10 */
-    digits_gemm_1px_k16n(AT(const int8_t *, BUFFER_26), AT(int8_t *, BUFFER_27), digits_weights_26, -744);
+    digits_gemm_1px_k24n(AT(const int8_t *, BUFFER_26), AT(int8_t *, BUFFER_27), digits_weights_26, -744);
     DIGITS_STEP_HOOK(26);
 
     return DIGITS_OK;

@@ -33,12 +33,12 @@ static void digits_conv3x3s2_48x48x1_8ch_gather(const int8_t *ifmap, int32_t y, 
     }
 }
 
-/* A window's bytes, in 3 lines of 3, as column of 4 with pairs of bytes 0 and 2, of 1 and 3, and so on; what is left of the lines comes last. */
-static void digits_conv3x3s2_48x48x1_8ch_columns4(const int8_t *window, int32_t pitch, uint32_t *columns)
+/* A window's bytes, in 3 lines of 3, as one of 4 columns of pairs: of bytes 0 and 2, of 1 and 3, and so on; what is left of the lines comes last. */
+static void digits_conv3x3s2_48x48x1_8ch_columns4(const int8_t *window, uint32_t *columns)
 {
     const int8_t *const line0 = window;
-    const int8_t *const line1 = window + pitch;
-    const int8_t *const line2 = window + 2 * pitch;
+    const int8_t *const line1 = window + 48;
+    const int8_t *const line2 = window + 96;
     columns[0] = mc_pair(line0[0], line0[2]);
     columns[4] = mc_pair(line0[1], line1[0]);
     columns[8] = mc_pair(line1[1], line2[0]);
@@ -46,6 +46,21 @@ static void digits_conv3x3s2_48x48x1_8ch_columns4(const int8_t *window, int32_t 
     columns[16] = mc_pair(line2[2], 0);
     columns[20] = mc_pair(0, 0);
 }
+
+/* A window's bytes, in 3 lines of 3, as one of 4 columns of pairs: of bytes 0 and 2, of 1 and 3, and so on; what is left of the lines comes last. */
+static void digits_conv3x3s2_48x48x1_8ch_columns4_staged(const int8_t *window, uint32_t *columns)
+{
+    const int8_t *const line0 = window;
+    const int8_t *const line1 = window + 3;
+    const int8_t *const line2 = window + 6;
+    columns[0] = mc_pair(line0[0], line0[2]);
+    columns[4] = mc_pair(line0[1], line1[0]);
+    columns[8] = mc_pair(line1[1], line2[0]);
+    columns[12] = mc_pair(line1[2], line2[1]);
+    columns[16] = mc_pair(line2[2], 0);
+    columns[20] = mc_pair(0, 0);
+}
+
 
 /* All output channels of 4 pixels, 2 at a time; returns the end of the stream. */
 #if MC_SCHEDULED
@@ -56,15 +71,14 @@ static const uint32_t *digits_conv3x3s2_48x48x1_8ch_4px(
     const uint32_t *columns MC_UNUSED, const uint32_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED)
 {
     __asm__ volatile(
-        "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
-        "sub sp, sp, #20\n"
-        "str r0, [sp, #12]\n"
-        "str r3, [sp, #8]\n"
-        "ldr r12, [r2, #0]\n"
-        "str r12, [sp, #0]\n"
+        "push {r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}\n"
+        "ldr r1, [r2, #0]\n"
         "add r0, r2, #8\n"
+        "movw r12, #44\n"
+        "mla r1, r1, r12, r0\n"
+        "str r1, [sp, #8]\n"
         "1:\n"
-        "ldr r1, [sp, #12]\n"
+        "ldr r1, [sp]\n"
         "ldr r2, [r0, #8]\n"
         "ldr r3, [r0]\n"
         "sxtb16 lr, r2, ror #8\n"
@@ -159,43 +173,41 @@ static const uint32_t *digits_conv3x3s2_48x48x1_8ch_4px(
         "smlad r5, r6, r1, r5\n"
         "ldr r1, [sp, #56]\n"
         "ldr r2, [r0, #32]\n"
-        "ldr r4, [sp, #8]\n"
+        "ldr r4, [sp, #12]\n"
         "smmla lr, r10, r2, r1\n"
-        "ldrh r6, [r0, #40]\n"
+        "ldr r6, [r0, #40]\n"
         "smmla r11, r11, r2, r1\n"
-        "ldrh r10, [r0, #42]\n"
+        "ldr r10, [r0, #36]\n"
         "smmla r3, r3, r2, r1\n"
+        "add r0, r0, #44\n"
         "smmla r8, r8, r2, r1\n"
-        "ldr r2, [r0, #36]\n"
-        "add r6, r4, r6\n"
-        "add r4, r4, r10\n"
-        "smmla r10, r9, r2, r1\n"
-        "ldr r9, [sp]\n"
-        "smmla r7, r7, r2, r1\n"
-        "smmla r12, r12, r2, r1\n"
-        "smmla r1, r5, r2, r1\n"
-        "subs r2, r9, #1\n"
-        "ssat r5, #8, lr, asr #4\n"
-        "str r2, [sp]\n"
-        "ssat r2, #8, r11, asr #4\n"
-        "strb r5, [r6]\n"
+        "uxtah r2, r4, r6\n"
+        "smmla r9, r9, r10, r1\n"
+        "add r4, r4, r6, lsr #16\n"
+        "smmla r7, r7, r10, r1\n"
+        "ldr r6, [sp, #8]\n"
+        "smmla r12, r12, r10, r1\n"
+        "ssat lr, #8, lr, asr #4\n"
+        "smmla r1, r5, r10, r1\n"
+        "ssat r5, #8, r11, asr #4\n"
+        "strb lr, [r2]\n"
         "ssat r3, #8, r3, asr #4\n"
-        "strb r2, [r6, #8]\n"
-        "ssat r2, #8, r8, asr #4\n"
-        "strb r3, [r6, #16]\n"
-        "ssat r3, #8, r10, asr #4\n"
-        "strb r2, [r6, #24]\n"
+        "strb r5, [r2, #8]\n"
+        "ssat r5, #8, r8, asr #4\n"
+        "strb r3, [r2, #16]\n"
+        "ssat r3, #8, r9, asr #4\n"
+        "strb r5, [r2, #24]\n"
         "ssat r2, #8, r7, asr #4\n"
         "strb r3, [r4]\n"
         "ssat r3, #8, r12, asr #4\n"
         "strb r2, [r4, #8]\n"
         "ssat r1, #8, r1, asr #4\n"
         "strb r3, [r4, #16]\n"
-        "add r0, r0, #44\n"
+        "cmp r0, r6\n"
         "strb r1, [r4, #24]\n"
         "bne 1b\n"
-        "add sp, sp, #20\n"
-        "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n"
+        "add sp, sp, #16\n"
+        "pop {r4, r5, r6, r7, r8, r9, r10, r11, r12, pc}\n"
         ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
 }
 #pragma GCC diagnostic pop
@@ -286,15 +298,12 @@ void digits_conv3x3s2_48x48x1_8ch(const int8_t *ifmap, int8_t *ofmap, uint32_t *
     int32_t x = -1;
     for (uint32_t pixel = 0; pixel < 576u; pixel += 4u) {
         for (uint32_t p = 0; p < 4u; ++p) {
-            const int8_t *window = bytes;
-            int32_t pitch = 3;
             if ((uint32_t)y <= 45u && (uint32_t)x <= 45u) {
-                window = ifmap + (y * 48 + x) * 1;
-                pitch = 48;
+                digits_conv3x3s2_48x48x1_8ch_columns4(ifmap + (y * 48 + x) * 1, columns + p);
             } else {
                 digits_conv3x3s2_48x48x1_8ch_gather(ifmap, y, x, in_zero, bytes);
+                digits_conv3x3s2_48x48x1_8ch_columns4_staged(bytes, columns + p);
             }
-            digits_conv3x3s2_48x48x1_8ch_columns4(window, pitch, columns + p);
             x += 2;
             if (x == 47) {
                 x = -1;
@@ -700,21 +709,33 @@ void digits_dwconv3x3_24x24x8(const int8_t *ifmap, int8_t *ofmap, uint32_t *plan
 /* 4 pixels, a stride apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
 static void digits_conv1x1_4px_k8_to8_columns4(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
 {
-    for (uint32_t fours = inputs / 4u; fours != 0u; --fours) {
+    for (uint32_t rounds = inputs / 8u; rounds != 0u; --rounds) {
         const uint32_t b0 = mc_bytes4(bytes);
+        const uint32_t b1 = mc_bytes4(bytes + stride);
+        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
+        const uint32_t b3 = mc_bytes4(bytes + 3u * stride);
         columns[0] = mc_sxtb16(b0);
         columns[4] = mc_sxtb16_ror8(b0);
-        const uint32_t b1 = mc_bytes4(bytes + stride);
         columns[1] = mc_sxtb16(b1);
         columns[5] = mc_sxtb16_ror8(b1);
-        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
         columns[2] = mc_sxtb16(b2);
         columns[6] = mc_sxtb16_ror8(b2);
-        const uint32_t b3 = mc_bytes4(bytes + 3u * stride);
         columns[3] = mc_sxtb16(b3);
         columns[7] = mc_sxtb16_ror8(b3);
-        bytes += 4;
-        columns += 8;
+        const uint32_t b4 = mc_bytes4(bytes + 4);
+        const uint32_t b5 = mc_bytes4(bytes + stride + 4);
+        const uint32_t b6 = mc_bytes4(bytes + 2u * stride + 4);
+        const uint32_t b7 = mc_bytes4(bytes + 3u * stride + 4);
+        columns[8] = mc_sxtb16(b4);
+        columns[12] = mc_sxtb16_ror8(b4);
+        columns[9] = mc_sxtb16(b5);
+        columns[13] = mc_sxtb16_ror8(b5);
+        columns[10] = mc_sxtb16(b6);
+        columns[14] = mc_sxtb16_ror8(b6);
+        columns[11] = mc_sxtb16(b7);
+        columns[15] = mc_sxtb16_ror8(b7);
+        bytes += 8;
+        columns += 16;
     }
 }
 
@@ -727,17 +748,18 @@ static const uint32_t *digits_conv1x1_4px_k8_to8_4px(
     const uint32_t *columns MC_UNUSED, const uint32_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED, int32_t out_zero MC_UNUSED)
 {
     __asm__ volatile(
-        "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
-        "sub sp, sp, #20\n"
-        "str r0, [sp, #12]\n"
-        "str r3, [sp, #8]\n"
-        "ldr r12, [r2, #0]\n"
-        "str r12, [sp, #0]\n"
-        "ldr r12, [r2, #4]\n"
-        "str r12, [sp, #4]\n"
+        "push {r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}\n"
+        "ldr r1, [r2, #0]\n"
+        "ldr r3, [r2, #4]\n"
         "add r0, r2, #8\n"
+        "movw r12, #36\n"
+        "mla r1, r1, r12, r0\n"
+        "mla r3, r3, r12, r1\n"
+        "sub r1, r1, r12\n"
+        "str r3, [sp, #48]\n"
+        "str r1, [sp, #8]\n"
         "1:\n"
-        "ldr r1, [sp, #12]\n"
+        "ldr r1, [sp]\n"
         "ldr r2, [r0, #8]\n"
         "ldr r3, [r0]\n"
         "sxtb16 lr, r2\n"
@@ -800,47 +822,44 @@ static const uint32_t *digits_conv1x1_4px_k8_to8_4px(
         "smlad r3, lr, r1, r3\n"
         "smlad r4, r12, r5, r4\n"
         "smlad r2, r12, r1, r2\n"
-        "ldr r1, [sp, #0]\n"
-        "subs r1, r1, #1\n"
-        "str r1, [sp, #0]\n"
-        "blt 3f\n"
+        "ldr r1, [sp, #8]\n"
+        "cmp r0, r1\n"
+        "bhi 3f\n"
         "ldr r1, [sp, #56]\n"
         "ldr r5, [r0, #24]\n"
         "smmla lr, r11, r5, r1\n"
-        "ldr r6, [sp, #8]\n"
+        "ldr r6, [sp, #12]\n"
         "smmla r12, r9, r5, r1\n"
         "ldr r9, [r0, #28]\n"
         "smmla r11, r7, r5, r1\n"
-        "ldrh r7, [r0, #32]\n"
+        "ldr r7, [r0, #32]\n"
         "smmla r5, r3, r5, r1\n"
-        "ldrh r3, [r0, #34]\n"
         "smmla r10, r10, r9, r1\n"
-        "add r7, r6, r7\n"
+        "uxtah r3, r6, r7\n"
         "smmla r8, r8, r9, r1\n"
-        "add r3, r6, r3\n"
-        "smmla r6, r4, r9, r1\n"
+        "add r6, r6, r7, lsr #16\n"
+        "smmla r7, r4, r9, r1\n"
         "ssat r4, #8, lr, asr #4\n"
         "smmla r1, r2, r9, r1\n"
         "ssat r2, #8, r12, asr #4\n"
-        "strb r4, [r7]\n"
-        "ssat r4, #8, r11, asr #4\n"
-        "strb r2, [r7, #8]\n"
-        "ssat r2, #8, r5, asr #4\n"
-        "strb r4, [r7, #16]\n"
-        "ssat r4, #8, r10, asr #4\n"
-        "strb r2, [r7, #24]\n"
-        "ssat r2, #8, r8, asr #4\n"
         "strb r4, [r3]\n"
-        "ssat r4, #8, r6, asr #4\n"
+        "ssat r4, #8, r11, asr #4\n"
         "strb r2, [r3, #8]\n"
-        "ssat r1, #8, r1, asr #4\n"
+        "ssat r2, #8, r5, asr #4\n"
         "strb r4, [r3, #16]\n"
+        "ssat r4, #8, r10, asr #4\n"
+        "strb r2, [r3, #24]\n"
+        "ssat r2, #8, r8, asr #4\n"
+        "strb r4, [r6]\n"
+        "ssat r3, #8, r7, asr #4\n"
+        "strb r2, [r6, #8]\n"
+        "ssat r1, #8, r1, asr #4\n"
+        "strb r3, [r6, #16]\n"
         "add r0, r0, #36\n"
-        "strb r1, [r3, #24]\n"
-        "bgt 1b\n"
-        "ldr r1, [sp, #0]\n"
-        "ldr r2, [sp, #4]\n"
-        "adds r1, r1, r2\n"
+        "strb r1, [r6, #24]\n"
+        "blo 1b\n"
+        "ldr r1, [sp, #48]\n"
+        "cmp r0, r1\n"
         "bne 1b\n"
         "b 4f\n"
         "3:\n"
@@ -857,51 +876,50 @@ static const uint32_t *digits_conv1x1_4px_k8_to8_4px(
         "vmov lr, s15\n"
         "vcvt.f32.s32 s15, s13\n"
         "vmov r12, s14\n"
-        "ldr r1, [sp, #8]\n"
         "vmov s14, r3\n"
-        "ldrh r3, [r0, #32]\n"
+        "ldr r1, [sp, #12]\n"
         "vmul.f32 s15, s15, s0\n"
-        "ldr r5, [sp, #60]\n"
+        "ldr r3, [r0, #32]\n"
         "vcvt.f32.s32 s14, s14\n"
-        "add r3, r1, r3\n"
+        "ldr r5, [sp, #60]\n"
         "vmov s13, r10\n"
-        "ssat lr, #16, lr\n"
+        "uxtah r6, r1, r3\n"
         "vcvtr.s32.f32 s15, s15\n"
-        "add lr, lr, r5\n"
+        "ssat lr, #16, lr\n"
         "vcvt.f32.s32 s13, s13\n"
         "vmul.f32 s14, s14, s0\n"
         "vldr s0, [r0, #28]\n"
-        "ssat r6, #8, lr\n"
-        "vmov lr, s15\n"
-        "strb r6, [r3]\n"
-        "vmul.f32 s15, s13, s0\n"
-        "ssat r12, #16, r12\n"
-        "vcvtr.s32.f32 s14, s14\n"
-        "add r12, r12, r5\n"
-        "vmov s13, r8\n"
-        "ssat r6, #8, r12\n"
-        "vcvtr.s32.f32 s15, s15\n"
-        "strb r6, [r3, #8]\n"
-        "vcvt.f32.s32 s13, s13\n"
-        "ssat lr, #16, lr\n"
-        "vmov r12, s14\n"
         "add lr, lr, r5\n"
         "vmov r11, s15\n"
-        "ssat r6, #8, lr\n"
+        "ssat r7, #8, lr\n"
         "vmul.f32 s15, s13, s0\n"
-        "strb r6, [r3, #16]\n"
-        "vmov s14, r4\n"
+        "strb r7, [r6]\n"
+        "vcvtr.s32.f32 s14, s14\n"
         "ssat lr, #16, r12\n"
-        "vmov s13, r2\n"
+        "vmov s13, r8\n"
         "add lr, lr, r5\n"
-        "vcvt.f32.s32 s14, s14\n"
-        "ssat r2, #8, lr\n"
-        "vcvt.f32.s32 s13, s13\n"
-        "ldrh r4, [r0, #34]\n"
         "vcvtr.s32.f32 s15, s15\n"
-        "strb r2, [r3, #24]\n"
+        "ssat r7, #8, lr\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "strb r7, [r6, #8]\n"
+        "vmov lr, s14\n"
+        "ssat r12, #16, r11\n"
+        "vmov r11, s15\n"
+        "add r12, r12, r5\n"
+        "vmul.f32 s15, s13, s0\n"
+        "ssat r7, #8, r12\n"
+        "vmov s14, r4\n"
+        "strb r7, [r6, #16]\n"
+        "vmov s13, r2\n"
+        "ssat lr, #16, lr\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "add lr, lr, r5\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "ssat r2, #8, lr\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "strb r2, [r6, #24]\n"
         "vmul.f32 s14, s14, s0\n"
-        "add r1, r1, r4\n"
+        "add r1, r1, r3, lsr #16\n"
         "vmul.f32 s13, s13, s0\n"
         "ssat lr, #16, r11\n"
         "vmov r12, s15\n"
@@ -925,13 +943,12 @@ static const uint32_t *digits_conv1x1_4px_k8_to8_4px(
         "strb r2, [r1, #16]\n"
         "strb r3, [r1, #24]\n"
         "add r0, r0, #36\n"
-        "ldr r1, [sp, #0]\n"
-        "ldr r2, [sp, #4]\n"
-        "adds r1, r1, r2\n"
+        "ldr r1, [sp, #48]\n"
+        "cmp r0, r1\n"
         "bne 1b\n"
         "4:\n"
-        "add sp, sp, #20\n"
-        "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n"
+        "add sp, sp, #16\n"
+        "pop {r4, r5, r6, r7, r8, r9, r10, r11, r12, pc}\n"
         ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
 }
 #pragma GCC diagnostic pop
@@ -1052,21 +1069,33 @@ void digits_conv1x1_4px_k8_to8(const int8_t *ifmap, int8_t *ofmap, uint32_t *col
 /* 4 pixels, a stride apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
 static void digits_conv1x1_4px_k8_to32_columns4(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
 {
-    for (uint32_t fours = inputs / 4u; fours != 0u; --fours) {
+    for (uint32_t rounds = inputs / 8u; rounds != 0u; --rounds) {
         const uint32_t b0 = mc_bytes4(bytes);
+        const uint32_t b1 = mc_bytes4(bytes + stride);
+        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
+        const uint32_t b3 = mc_bytes4(bytes + 3u * stride);
         columns[0] = mc_sxtb16(b0);
         columns[4] = mc_sxtb16_ror8(b0);
-        const uint32_t b1 = mc_bytes4(bytes + stride);
         columns[1] = mc_sxtb16(b1);
         columns[5] = mc_sxtb16_ror8(b1);
-        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
         columns[2] = mc_sxtb16(b2);
         columns[6] = mc_sxtb16_ror8(b2);
-        const uint32_t b3 = mc_bytes4(bytes + 3u * stride);
         columns[3] = mc_sxtb16(b3);
         columns[7] = mc_sxtb16_ror8(b3);
-        bytes += 4;
-        columns += 8;
+        const uint32_t b4 = mc_bytes4(bytes + 4);
+        const uint32_t b5 = mc_bytes4(bytes + stride + 4);
+        const uint32_t b6 = mc_bytes4(bytes + 2u * stride + 4);
+        const uint32_t b7 = mc_bytes4(bytes + 3u * stride + 4);
+        columns[8] = mc_sxtb16(b4);
+        columns[12] = mc_sxtb16_ror8(b4);
+        columns[9] = mc_sxtb16(b5);
+        columns[13] = mc_sxtb16_ror8(b5);
+        columns[10] = mc_sxtb16(b6);
+        columns[14] = mc_sxtb16_ror8(b6);
+        columns[11] = mc_sxtb16(b7);
+        columns[15] = mc_sxtb16_ror8(b7);
+        bytes += 8;
+        columns += 16;
     }
 }
 
@@ -1079,17 +1108,18 @@ static const uint32_t *digits_conv1x1_4px_k8_to32_4px(
     const uint32_t *columns MC_UNUSED, const uint32_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED, int32_t out_zero MC_UNUSED)
 {
     __asm__ volatile(
-        "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
-        "sub sp, sp, #20\n"
-        "str r0, [sp, #12]\n"
-        "str r3, [sp, #8]\n"
-        "ldr r12, [r2, #0]\n"
-        "str r12, [sp, #0]\n"
-        "ldr r12, [r2, #4]\n"
-        "str r12, [sp, #4]\n"
+        "push {r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}\n"
+        "ldr r1, [r2, #0]\n"
+        "ldr r3, [r2, #4]\n"
         "add r0, r2, #8\n"
+        "movw r12, #36\n"
+        "mla r1, r1, r12, r0\n"
+        "mla r3, r3, r12, r1\n"
+        "sub r1, r1, r12\n"
+        "str r3, [sp, #48]\n"
+        "str r1, [sp, #8]\n"
         "1:\n"
-        "ldr r1, [sp, #12]\n"
+        "ldr r1, [sp]\n"
         "ldr r2, [r0, #8]\n"
         "ldr r3, [r0]\n"
         "sxtb16 lr, r2\n"
@@ -1152,47 +1182,44 @@ static const uint32_t *digits_conv1x1_4px_k8_to32_4px(
         "smlad r3, lr, r1, r3\n"
         "smlad r4, r12, r5, r4\n"
         "smlad r2, r12, r1, r2\n"
-        "ldr r1, [sp, #0]\n"
-        "subs r1, r1, #1\n"
-        "str r1, [sp, #0]\n"
-        "blt 3f\n"
+        "ldr r1, [sp, #8]\n"
+        "cmp r0, r1\n"
+        "bhi 3f\n"
         "ldr r1, [sp, #56]\n"
         "ldr r5, [r0, #24]\n"
         "smmla lr, r11, r5, r1\n"
-        "ldr r6, [sp, #8]\n"
+        "ldr r6, [sp, #12]\n"
         "smmla r12, r9, r5, r1\n"
         "ldr r9, [r0, #28]\n"
         "smmla r11, r7, r5, r1\n"
-        "ldrh r7, [r0, #32]\n"
+        "ldr r7, [r0, #32]\n"
         "smmla r5, r3, r5, r1\n"
-        "ldrh r3, [r0, #34]\n"
         "smmla r10, r10, r9, r1\n"
-        "add r7, r6, r7\n"
+        "uxtah r3, r6, r7\n"
         "smmla r8, r8, r9, r1\n"
-        "add r3, r6, r3\n"
-        "smmla r6, r4, r9, r1\n"
+        "add r6, r6, r7, lsr #16\n"
+        "smmla r7, r4, r9, r1\n"
         "ssat r4, #8, lr, asr #4\n"
         "smmla r1, r2, r9, r1\n"
         "ssat r2, #8, r12, asr #4\n"
-        "strb r4, [r7]\n"
-        "ssat r4, #8, r11, asr #4\n"
-        "strb r2, [r7, #32]\n"
-        "ssat r2, #8, r5, asr #4\n"
-        "strb r4, [r7, #64]\n"
-        "ssat r4, #8, r10, asr #4\n"
-        "strb r2, [r7, #96]\n"
-        "ssat r2, #8, r8, asr #4\n"
         "strb r4, [r3]\n"
-        "ssat r4, #8, r6, asr #4\n"
+        "ssat r4, #8, r11, asr #4\n"
         "strb r2, [r3, #32]\n"
-        "ssat r1, #8, r1, asr #4\n"
+        "ssat r2, #8, r5, asr #4\n"
         "strb r4, [r3, #64]\n"
+        "ssat r4, #8, r10, asr #4\n"
+        "strb r2, [r3, #96]\n"
+        "ssat r2, #8, r8, asr #4\n"
+        "strb r4, [r6]\n"
+        "ssat r3, #8, r7, asr #4\n"
+        "strb r2, [r6, #32]\n"
+        "ssat r1, #8, r1, asr #4\n"
+        "strb r3, [r6, #64]\n"
         "add r0, r0, #36\n"
-        "strb r1, [r3, #96]\n"
-        "bgt 1b\n"
-        "ldr r1, [sp, #0]\n"
-        "ldr r2, [sp, #4]\n"
-        "adds r1, r1, r2\n"
+        "strb r1, [r6, #96]\n"
+        "blo 1b\n"
+        "ldr r1, [sp, #48]\n"
+        "cmp r0, r1\n"
         "bne 1b\n"
         "b 4f\n"
         "3:\n"
@@ -1209,51 +1236,50 @@ static const uint32_t *digits_conv1x1_4px_k8_to32_4px(
         "vmov lr, s15\n"
         "vcvt.f32.s32 s15, s13\n"
         "vmov r12, s14\n"
-        "ldr r1, [sp, #8]\n"
         "vmov s14, r3\n"
-        "ldrh r3, [r0, #32]\n"
+        "ldr r1, [sp, #12]\n"
         "vmul.f32 s15, s15, s0\n"
-        "ldr r5, [sp, #60]\n"
+        "ldr r3, [r0, #32]\n"
         "vcvt.f32.s32 s14, s14\n"
-        "add r3, r1, r3\n"
+        "ldr r5, [sp, #60]\n"
         "vmov s13, r10\n"
-        "ssat lr, #16, lr\n"
+        "uxtah r6, r1, r3\n"
         "vcvtr.s32.f32 s15, s15\n"
-        "add lr, lr, r5\n"
+        "ssat lr, #16, lr\n"
         "vcvt.f32.s32 s13, s13\n"
         "vmul.f32 s14, s14, s0\n"
         "vldr s0, [r0, #28]\n"
-        "ssat r6, #8, lr\n"
-        "vmov lr, s15\n"
-        "strb r6, [r3]\n"
-        "vmul.f32 s15, s13, s0\n"
-        "ssat r12, #16, r12\n"
-        "vcvtr.s32.f32 s14, s14\n"
-        "add r12, r12, r5\n"
-        "vmov s13, r8\n"
-        "ssat r6, #8, r12\n"
-        "vcvtr.s32.f32 s15, s15\n"
-        "strb r6, [r3, #32]\n"
-        "vcvt.f32.s32 s13, s13\n"
-        "ssat lr, #16, lr\n"
-        "vmov r12, s14\n"
         "add lr, lr, r5\n"
         "vmov r11, s15\n"
-        "ssat r6, #8, lr\n"
+        "ssat r7, #8, lr\n"
         "vmul.f32 s15, s13, s0\n"
-        "strb r6, [r3, #64]\n"
-        "vmov s14, r4\n"
+        "strb r7, [r6]\n"
+        "vcvtr.s32.f32 s14, s14\n"
         "ssat lr, #16, r12\n"
-        "vmov s13, r2\n"
+        "vmov s13, r8\n"
         "add lr, lr, r5\n"
-        "vcvt.f32.s32 s14, s14\n"
-        "ssat r2, #8, lr\n"
-        "vcvt.f32.s32 s13, s13\n"
-        "ldrh r4, [r0, #34]\n"
         "vcvtr.s32.f32 s15, s15\n"
-        "strb r2, [r3, #96]\n"
+        "ssat r7, #8, lr\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "strb r7, [r6, #32]\n"
+        "vmov lr, s14\n"
+        "ssat r12, #16, r11\n"
+        "vmov r11, s15\n"
+        "add r12, r12, r5\n"
+        "vmul.f32 s15, s13, s0\n"
+        "ssat r7, #8, r12\n"
+        "vmov s14, r4\n"
+        "strb r7, [r6, #64]\n"
+        "vmov s13, r2\n"
+        "ssat lr, #16, lr\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "add lr, lr, r5\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "ssat r2, #8, lr\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "strb r2, [r6, #96]\n"
         "vmul.f32 s14, s14, s0\n"
-        "add r1, r1, r4\n"
+        "add r1, r1, r3, lsr #16\n"
         "vmul.f32 s13, s13, s0\n"
         "ssat lr, #16, r11\n"
         "vmov r12, s15\n"
@@ -1277,13 +1303,12 @@ static const uint32_t *digits_conv1x1_4px_k8_to32_4px(
         "strb r2, [r1, #64]\n"
         "strb r3, [r1, #96]\n"
         "add r0, r0, #36\n"
-        "ldr r1, [sp, #0]\n"
-        "ldr r2, [sp, #4]\n"
-        "adds r1, r1, r2\n"
+        "ldr r1, [sp, #48]\n"
+        "cmp r0, r1\n"
         "bne 1b\n"
         "4:\n"
-        "add sp, sp, #20\n"
-        "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n"
+        "add sp, sp, #16\n"
+        "pop {r4, r5, r6, r7, r8, r9, r10, r11, r12, pc}\n"
         ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
 }
 #pragma GCC diagnostic pop
@@ -2054,23 +2079,35 @@ void digits_dwconv5x5s2_24x24x32(const int8_t *ifmap, int8_t *ofmap, uint32_t *p
 }
 
 /* 4 pixels, a stride apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
-static void digits_conv1x1_4px_k16n_columns4(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
+static void digits_conv1x1_4px_k24n8_columns4(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
 {
-    for (uint32_t fours = inputs / 4u; fours != 0u; --fours) {
+    for (uint32_t rounds = inputs / 8u; rounds != 0u; --rounds) {
         const uint32_t b0 = mc_bytes4(bytes);
+        const uint32_t b1 = mc_bytes4(bytes + stride);
+        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
+        const uint32_t b3 = mc_bytes4(bytes + 3u * stride);
         columns[0] = mc_sxtb16(b0);
         columns[4] = mc_sxtb16_ror8(b0);
-        const uint32_t b1 = mc_bytes4(bytes + stride);
         columns[1] = mc_sxtb16(b1);
         columns[5] = mc_sxtb16_ror8(b1);
-        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
         columns[2] = mc_sxtb16(b2);
         columns[6] = mc_sxtb16_ror8(b2);
-        const uint32_t b3 = mc_bytes4(bytes + 3u * stride);
         columns[3] = mc_sxtb16(b3);
         columns[7] = mc_sxtb16_ror8(b3);
-        bytes += 4;
-        columns += 8;
+        const uint32_t b4 = mc_bytes4(bytes + 4);
+        const uint32_t b5 = mc_bytes4(bytes + stride + 4);
+        const uint32_t b6 = mc_bytes4(bytes + 2u * stride + 4);
+        const uint32_t b7 = mc_bytes4(bytes + 3u * stride + 4);
+        columns[8] = mc_sxtb16(b4);
+        columns[12] = mc_sxtb16_ror8(b4);
+        columns[9] = mc_sxtb16(b5);
+        columns[13] = mc_sxtb16_ror8(b5);
+        columns[10] = mc_sxtb16(b6);
+        columns[14] = mc_sxtb16_ror8(b6);
+        columns[11] = mc_sxtb16(b7);
+        columns[15] = mc_sxtb16_ror8(b7);
+        bytes += 8;
+        columns += 16;
     }
 }
 
@@ -2079,325 +2116,320 @@ static void digits_conv1x1_4px_k16n_columns4(const int8_t *bytes, uint32_t input
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Woverlength-strings"
 __attribute__((naked, noinline, used))
-static const uint32_t *digits_conv1x1_4px_k16n_4px(
+static const uint32_t *digits_conv1x1_4px_k24n8_4px(
     const uint32_t *columns MC_UNUSED, const uint32_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED, int32_t out_zero MC_UNUSED, uint32_t stride MC_UNUSED)
 {
     __asm__ volatile(
-        "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
-        "sub sp, sp, #20\n"
-        "str r0, [sp, #12]\n"
-        "str r3, [sp, #8]\n"
-        "sub r1, r1, #128\n"
-        "str r1, [sp, #16]\n"
+        "sub r1, r1, #64\n"
+        "push {r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}\n"
         "ldr r12, [r2, #0]\n"
-        "str r12, [sp, #0]\n"
+        "str r12, [sp, #8]\n"
         "ldr r12, [r2, #4]\n"
-        "str r12, [sp, #4]\n"
+        "str r12, [sp, #48]\n"
         "add r0, r2, #8\n"
         "1:\n"
-        "ldr r1, [sp, #12]\n"
+        "ldr r1, [sp]\n"
         "ldr r2, [r0, #8]\n"
         "ldr r10, [r0]\n"
         "sxtb16 r5, r2, ror #8\n"
         "ldr r3, [r1]\n"
-        "sxtb16 r6, r2\n"
-        "ldr r2, [r1, #4]\n"
-        "ldr r7, [r0, #4]\n"
-        "smlad lr, r6, r3, r10\n"
-        "smlad r12, r6, r2, r10\n"
-        "ldr r4, [r1, #8]\n"
-        "smlad r9, r5, r3, r7\n"
+        "sxtb16 r7, r2\n"
+        "ldr r6, [r0, #4]\n"
+        "smlad lr, r7, r3, r10\n"
+        "ldr r2, [r1, #8]\n"
+        "ldr r4, [r1, #4]\n"
+        "smlad r9, r5, r3, r6\n"
+        "smlad r11, r7, r2, r10\n"
+        "smlad r8, r5, r4, r6\n"
         "ldr r3, [r1, #12]\n"
-        "smlad r11, r6, r4, r10\n"
-        "smlad r8, r5, r2, r7\n"
-        "smlad r10, r6, r3, r10\n"
-        "ldr r2, [r0, #12]\n"
-        "smlad r6, r5, r3, r7\n"
-        "smlad r7, r5, r4, r7\n"
+        "smlad r12, r7, r4, r10\n"
+        "smlad r10, r7, r3, r10\n"
+        "ldr r4, [r0, #12]\n"
+        "smlad r7, r5, r2, r6\n"
+        "smlad r6, r5, r3, r6\n"
+        "ldr r2, [r1, #16]\n"
+        "sxtb16 r5, r4\n"
         "ldr r3, [r1, #20]\n"
-        "sxtb16 r5, r2\n"
-        "ldr r4, [r1, #16]\n"
-        "sxtb16 r2, r2, ror #8\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad lr, r5, r2, lr\n"
+        "smlad r9, r4, r2, r9\n"
+        "ldr r2, [r1, #24]\n"
         "smlad r12, r5, r3, r12\n"
-        "smlad r9, r2, r4, r9\n"
-        "smlad r8, r2, r3, r8\n"
+        "smlad r8, r4, r3, r8\n"
         "ldr r3, [r1, #28]\n"
-        "smlad lr, r5, r4, lr\n"
-        "ldr r4, [r1, #24]\n"
+        "smlad r11, r5, r2, r11\n"
         "smlad r10, r5, r3, r10\n"
-        "smlad r11, r5, r4, r11\n"
-        "ldr r5, [r0, #16]\n"
-        "smlad r6, r2, r3, r6\n"
-        "ldr r3, [r1, #32]\n"
-        "smlad r7, r2, r4, r7\n"
-        "sxtb16 r4, r5, ror #8\n"
-        "smlad r9, r4, r3, r9\n"
-        "sxtb16 r5, r5\n"
-        "ldr r2, [r1, #36]\n"
-        "smlad lr, r5, r3, lr\n"
-        "ldr r3, [r1, #40]\n"
-        "smlad r8, r4, r2, r8\n"
-        "smlad r11, r5, r3, r11\n"
-        "smlad r7, r4, r3, r7\n"
-        "ldr r3, [r1, #44]\n"
-        "smlad r12, r5, r2, r12\n"
-        "smlad r10, r5, r3, r10\n"
-        "ldr r2, [r0, #20]\n"
+        "smlad r7, r4, r2, r7\n"
+        "ldr r2, [r0, #16]\n"
+        "ldr r5, [r1, #32]\n"
         "smlad r6, r4, r3, r6\n"
-        "ldr r3, [r1, #48]\n"
-        "sxtb16 r5, r2\n"
-        "smlad lr, r5, r3, lr\n"
-        "sxtb16 r4, r2, ror #8\n"
-        "ldr r2, [r1, #52]\n"
-        "smlad r9, r4, r3, r9\n"
-        "smlad r12, r5, r2, r12\n"
-        "ldr r3, [r1, #56]\n"
-        "smlad r8, r4, r2, r8\n"
-        "ldr r2, [r1, #60]\n"
-        "smlad r11, r5, r3, r11\n"
-        "smlad r10, r5, r2, r10\n"
-        "ldr r5, [r0, #24]\n"
-        "smlad r7, r4, r3, r7\n"
-        "sxtb16 r3, r5\n"
-        "smlad r6, r4, r2, r6\n"
-        "ldr r2, [r1, #64]\n"
-        "sxtb16 r5, r5, ror #8\n"
-        "smlad r9, r5, r2, r9\n"
-        "ldr r4, [r1, #72]\n"
-        "smlad lr, r3, r2, lr\n"
-        "ldr r2, [r1, #68]\n"
-        "smlad r7, r5, r4, r7\n"
-        "smlad r12, r3, r2, r12\n"
-        "smlad r8, r5, r2, r8\n"
-        "ldr r2, [r1, #76]\n"
-        "smlad r11, r3, r4, r11\n"
-        "smlad r10, r3, r2, r10\n"
-        "ldr r3, [r0, #28]\n"
-        "smlad r6, r5, r2, r6\n"
-        "ldr r2, [r1, #84]\n"
+        "sxtb16 r4, r2\n"
+        "ldr r3, [r1, #36]\n"
+        "smlad lr, r4, r5, lr\n"
+        "sxtb16 r2, r2, ror #8\n"
+        "smlad r12, r4, r3, r12\n"
+        "smlad r9, r2, r5, r9\n"
+        "ldr r5, [r1, #44]\n"
+        "smlad r8, r2, r3, r8\n"
+        "ldr r3, [r1, #40]\n"
+        "smlad r10, r4, r5, r10\n"
+        "smlad r7, r2, r3, r7\n"
+        "smlad r11, r4, r3, r11\n"
+        "ldr r3, [r0, #20]\n"
+        "ldr r4, [r1, #48]\n"
+        "smlad r6, r2, r5, r6\n"
         "sxtb16 r5, r3, ror #8\n"
-        "ldr r4, [r1, #80]\n"
-        "smlad r8, r5, r2, r8\n"
+        "ldr r2, [r1, #52]\n"
         "sxtb16 r3, r3\n"
         "smlad r9, r5, r4, r9\n"
         "smlad lr, r3, r4, lr\n"
-        "ldr r4, [r1, #88]\n"
+        "ldr r4, [r1, #56]\n"
+        "smlad r8, r5, r2, r8\n"
         "smlad r12, r3, r2, r12\n"
-        "ldr r2, [r1, #92]\n"
+        "ldr r2, [r1, #60]\n"
+        "smlad r11, r3, r4, r11\n"
         "smlad r7, r5, r4, r7\n"
         "smlad r10, r3, r2, r10\n"
-        "smlad r11, r3, r4, r11\n"
-        "ldr r3, [r0, #32]\n"
-        "ldr r4, [r1, #96]\n"
         "smlad r6, r5, r2, r6\n"
-        "sxtb16 r5, r3\n"
-        "smlad lr, r5, r4, lr\n"
-        "sxtb16 r3, r3, ror #8\n"
-        "ldr r2, [r1, #104]\n"
-        "smlad r9, r3, r4, r9\n"
-        "ldr r4, [r1, #100]\n"
-        "smlad r7, r3, r2, r7\n"
-        "smlad r8, r3, r4, r8\n"
-        "smlad r12, r5, r4, r12\n"
-        "ldr r4, [r1, #108]\n"
-        "smlad r11, r5, r2, r11\n"
-        "ldr r2, [r0, #36]\n"
-        "smlad r10, r5, r4, r10\n"
-        "sxtb16 r5, r2\n"
-        "smlad r6, r3, r4, r6\n"
-        "ldr r3, [r1, #116]\n"
-        "sxtb16 r4, r2, ror #8\n"
-        "smlad r12, r5, r3, r12\n"
-        "ldr r2, [r1, #112]\n"
-        "smlad r8, r4, r3, r8\n"
-        "smlad lr, r5, r2, lr\n"
-        "ldr r3, [r1, #120]\n"
-        "smlad r9, r4, r2, r9\n"
-        "ldr r2, [r1, #124]\n"
-        "smlad r11, r5, r3, r11\n"
-        "smlad r6, r4, r2, r6\n"
-        "smlad r10, r5, r2, r10\n"
-        "smlad r7, r4, r3, r7\n"
         "2:\n"
-        "ldr r2, [r0, #40]\n"
-        "ldr r3, [r1, #128]\n"
+        "ldr r2, [r0, #24]\n"
+        "ldr r3, [r1, #64]\n"
         "sxtb16 r5, r2\n"
-        "ldr r4, [r1, #132]\n"
+        "ldr r4, [r1, #68]\n"
         "sxtb16 r2, r2, ror #8\n"
         "smlad lr, r5, r3, lr\n"
         "smlad r9, r2, r3, r9\n"
-        "ldr r3, [r1, #136]\n"
+        "ldr r3, [r1, #72]\n"
         "smlad r12, r5, r4, r12\n"
         "smlad r8, r2, r4, r8\n"
-        "ldr r4, [r1, #140]\n"
+        "ldr r4, [r1, #76]\n"
         "smlad r11, r5, r3, r11\n"
         "smlad r7, r2, r3, r7\n"
-        "ldr r3, [r0, #44]\n"
+        "ldr r3, [r0, #28]\n"
         "smlad r10, r5, r4, r10\n"
-        "ldr r5, [r1, #144]\n"
+        "ldr r5, [r1, #80]\n"
         "smlad r6, r2, r4, r6\n"
         "sxtb16 r4, r3\n"
+        "ldr r2, [r1, #84]\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "smlad lr, r4, r5, lr\n"
+        "smlad r9, r3, r5, r9\n"
+        "ldr r5, [r1, #88]\n"
+        "smlad r12, r4, r2, r12\n"
+        "smlad r8, r3, r2, r8\n"
+        "ldr r2, [r1, #92]\n"
+        "smlad r11, r4, r5, r11\n"
+        "smlad r7, r3, r5, r7\n"
+        "ldr r5, [r0, #32]\n"
+        "smlad r10, r4, r2, r10\n"
+        "ldr r4, [r1, #96]\n"
+        "smlad r6, r3, r2, r6\n"
+        "sxtb16 r3, r5\n"
+        "ldr r2, [r1, #100]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad lr, r3, r4, lr\n"
+        "smlad r9, r5, r4, r9\n"
+        "ldr r4, [r1, #104]\n"
+        "smlad r12, r3, r2, r12\n"
+        "smlad r8, r5, r2, r8\n"
+        "ldr r2, [r1, #108]\n"
+        "smlad r11, r3, r4, r11\n"
+        "smlad r7, r5, r4, r7\n"
+        "ldr r4, [r0, #36]\n"
+        "smlad r10, r3, r2, r10\n"
+        "ldr r3, [r1, #112]\n"
+        "smlad r6, r5, r2, r6\n"
+        "sxtb16 r5, r4\n"
+        "ldr r2, [r1, #116]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad lr, r5, r3, lr\n"
+        "smlad r9, r4, r3, r9\n"
+        "ldr r3, [r1, #120]\n"
+        "smlad r12, r5, r2, r12\n"
+        "smlad r8, r4, r2, r8\n"
+        "ldr r2, [r1, #124]\n"
+        "smlad r11, r5, r3, r11\n"
+        "smlad r7, r4, r3, r7\n"
+        "ldr r3, [r0, #40]\n"
+        "smlad r10, r5, r2, r10\n"
+        "ldr r5, [r1, #128]\n"
+        "smlad r6, r4, r2, r6\n"
+        "sxtb16 r4, r3\n"
+        "ldr r2, [r1, #132]\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "smlad lr, r4, r5, lr\n"
+        "smlad r9, r3, r5, r9\n"
+        "ldr r5, [r1, #136]\n"
+        "smlad r12, r4, r2, r12\n"
+        "smlad r8, r3, r2, r8\n"
+        "ldr r2, [r1, #140]\n"
+        "smlad r11, r4, r5, r11\n"
+        "smlad r7, r3, r5, r7\n"
+        "ldr r5, [r0, #44]\n"
+        "smlad r10, r4, r2, r10\n"
+        "ldr r4, [r1, #144]\n"
+        "smlad r6, r3, r2, r6\n"
+        "sxtb16 r3, r5\n"
         "ldr r2, [r1, #148]\n"
-        "sxtb16 r3, r3, ror #8\n"
-        "smlad lr, r4, r5, lr\n"
-        "smlad r9, r3, r5, r9\n"
-        "ldr r5, [r1, #152]\n"
-        "smlad r12, r4, r2, r12\n"
-        "smlad r8, r3, r2, r8\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad lr, r3, r4, lr\n"
+        "smlad r9, r5, r4, r9\n"
+        "ldr r4, [r1, #152]\n"
+        "smlad r12, r3, r2, r12\n"
+        "smlad r8, r5, r2, r8\n"
         "ldr r2, [r1, #156]\n"
-        "smlad r11, r4, r5, r11\n"
-        "smlad r7, r3, r5, r7\n"
-        "ldr r5, [r0, #48]\n"
-        "smlad r10, r4, r2, r10\n"
-        "ldr r4, [r1, #160]\n"
-        "smlad r6, r3, r2, r6\n"
-        "sxtb16 r3, r5\n"
+        "smlad r11, r3, r4, r11\n"
+        "smlad r7, r5, r4, r7\n"
+        "ldr r4, [r0, #48]\n"
+        "smlad r10, r3, r2, r10\n"
+        "ldr r3, [r1, #160]\n"
+        "smlad r6, r5, r2, r6\n"
+        "sxtb16 r5, r4\n"
         "ldr r2, [r1, #164]\n"
-        "sxtb16 r5, r5, ror #8\n"
-        "smlad lr, r3, r4, lr\n"
-        "smlad r9, r5, r4, r9\n"
-        "ldr r4, [r1, #168]\n"
-        "smlad r12, r3, r2, r12\n"
-        "smlad r8, r5, r2, r8\n"
-        "ldr r2, [r1, #172]\n"
-        "smlad r11, r3, r4, r11\n"
-        "smlad r7, r5, r4, r7\n"
-        "ldr r4, [r0, #52]\n"
-        "smlad r10, r3, r2, r10\n"
-        "ldr r3, [r1, #176]\n"
-        "smlad r6, r5, r2, r6\n"
-        "sxtb16 r5, r4\n"
-        "ldr r2, [r1, #180]\n"
         "sxtb16 r4, r4, ror #8\n"
         "smlad lr, r5, r3, lr\n"
         "smlad r9, r4, r3, r9\n"
-        "ldr r3, [r1, #184]\n"
+        "ldr r3, [r1, #168]\n"
         "smlad r12, r5, r2, r12\n"
         "smlad r8, r4, r2, r8\n"
-        "ldr r2, [r1, #188]\n"
+        "ldr r2, [r1, #172]\n"
         "smlad r11, r5, r3, r11\n"
         "smlad r7, r4, r3, r7\n"
-        "ldr r3, [r0, #56]\n"
+        "ldr r3, [r0, #52]\n"
         "smlad r10, r5, r2, r10\n"
-        "ldr r5, [r1, #192]\n"
+        "ldr r5, [r1, #176]\n"
         "smlad r6, r4, r2, r6\n"
         "sxtb16 r4, r3\n"
-        "ldr r2, [r1, #196]\n"
+        "ldr r2, [r1, #180]\n"
         "sxtb16 r3, r3, ror #8\n"
         "smlad lr, r4, r5, lr\n"
         "smlad r9, r3, r5, r9\n"
-        "ldr r5, [r1, #200]\n"
+        "ldr r5, [r1, #184]\n"
         "smlad r12, r4, r2, r12\n"
         "smlad r8, r3, r2, r8\n"
-        "ldr r2, [r1, #204]\n"
+        "ldr r2, [r1, #188]\n"
         "smlad r11, r4, r5, r11\n"
         "smlad r7, r3, r5, r7\n"
-        "ldr r5, [r0, #60]\n"
+        "ldr r5, [r0, #56]\n"
         "smlad r10, r4, r2, r10\n"
-        "ldr r4, [r1, #208]\n"
+        "ldr r4, [r1, #192]\n"
         "smlad r6, r3, r2, r6\n"
         "sxtb16 r3, r5\n"
-        "ldr r2, [r1, #212]\n"
+        "ldr r2, [r1, #196]\n"
         "sxtb16 r5, r5, ror #8\n"
         "smlad lr, r3, r4, lr\n"
         "smlad r9, r5, r4, r9\n"
-        "ldr r4, [r1, #216]\n"
+        "ldr r4, [r1, #200]\n"
         "smlad r12, r3, r2, r12\n"
         "smlad r8, r5, r2, r8\n"
-        "ldr r2, [r1, #220]\n"
+        "ldr r2, [r1, #204]\n"
         "smlad r11, r3, r4, r11\n"
         "smlad r7, r5, r4, r7\n"
-        "ldr r4, [r0, #64]\n"
+        "ldr r4, [r0, #60]\n"
         "smlad r10, r3, r2, r10\n"
-        "ldr r3, [r1, #224]\n"
+        "ldr r3, [r1, #208]\n"
         "smlad r6, r5, r2, r6\n"
         "sxtb16 r5, r4\n"
-        "ldr r2, [r1, #228]\n"
+        "ldr r2, [r1, #212]\n"
         "sxtb16 r4, r4, ror #8\n"
         "smlad lr, r5, r3, lr\n"
         "smlad r9, r4, r3, r9\n"
-        "ldr r3, [r1, #232]\n"
+        "ldr r3, [r1, #216]\n"
         "smlad r12, r5, r2, r12\n"
         "smlad r8, r4, r2, r8\n"
-        "ldr r2, [r1, #236]\n"
+        "ldr r2, [r1, #220]\n"
         "smlad r11, r5, r3, r11\n"
         "smlad r7, r4, r3, r7\n"
-        "ldr r3, [r0, #68]\n"
+        "ldr r3, [r0, #64]\n"
         "smlad r10, r5, r2, r10\n"
-        "ldr r5, [r1, #240]\n"
+        "ldr r5, [r1, #224]\n"
         "smlad r6, r4, r2, r6\n"
         "sxtb16 r4, r3\n"
-        "ldr r2, [r1, #244]\n"
+        "ldr r2, [r1, #228]\n"
         "sxtb16 r3, r3, ror #8\n"
         "smlad lr, r4, r5, lr\n"
         "smlad r9, r3, r5, r9\n"
-        "ldr r5, [r1, #248]\n"
+        "ldr r5, [r1, #232]\n"
         "smlad r12, r4, r2, r12\n"
         "smlad r8, r3, r2, r8\n"
-        "ldr r2, [r1, #252]\n"
-        "add r1, r1, #128\n"
+        "ldr r2, [r1, #236]\n"
         "smlad r11, r4, r5, r11\n"
         "smlad r7, r3, r5, r7\n"
-        "ldr r5, [sp, #16]\n"
-        "add r0, r0, #32\n"
+        "ldr r5, [r0, #68]\n"
         "smlad r10, r4, r2, r10\n"
-        "cmp r1, r5\n"
+        "ldr r4, [r1, #240]\n"
         "smlad r6, r3, r2, r6\n"
+        "sxtb16 r3, r5\n"
+        "ldr r2, [r1, #244]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad lr, r3, r4, lr\n"
+        "smlad r9, r5, r4, r9\n"
+        "ldr r4, [r1, #248]\n"
+        "smlad r12, r3, r2, r12\n"
+        "smlad r8, r5, r2, r8\n"
+        "ldr r2, [r1, #252]\n"
+        "add r1, r1, #192\n"
+        "smlad r11, r3, r4, r11\n"
+        "smlad r7, r5, r4, r7\n"
+        "ldr r4, [sp, #4]\n"
+        "add r0, r0, #48\n"
+        "smlad r10, r3, r2, r10\n"
+        "cmp r1, r4\n"
+        "smlad r6, r5, r2, r6\n"
         "bne 2b\n"
-        "ldr r2, [sp, #0]\n"
+        "ldr r2, [sp, #8]\n"
         "subs r2, r2, #1\n"
-        "str r2, [sp, #0]\n"
+        "str r2, [sp, #8]\n"
         "blt 3f\n"
         "ldr r1, [sp, #56]\n"
-        "ldr r2, [r0, #40]\n"
-        "ldr r3, [sp, #8]\n"
+        "ldr r2, [r0, #24]\n"
+        "ldr r3, [sp, #12]\n"
         "smmla lr, lr, r2, r1\n"
-        "ldrh r4, [r0, #48]\n"
+        "ldr r4, [r0, #32]\n"
         "smmla r12, r12, r2, r1\n"
-        "ldr r5, [r0, #44]\n"
+        "ldr r5, [r0, #28]\n"
         "smmla r11, r11, r2, r1\n"
         "smmla r10, r10, r2, r1\n"
-        "ldrh r2, [r0, #50]\n"
-        "add r4, r3, r4\n"
+        "uxtah r2, r3, r4\n"
         "smmla r9, r9, r5, r1\n"
-        "add r2, r3, r2\n"
+        "add r3, r3, r4, lsr #16\n"
         "smmla r8, r8, r5, r1\n"
-        "ldr r3, [sp, #64]\n"
+        "ldr r4, [sp, #64]\n"
         "smmla r7, r7, r5, r1\n"
         "ssat lr, #8, lr, asr #4\n"
         "smmla r1, r6, r5, r1\n"
         "ssat r5, #8, r12, asr #4\n"
-        "add r6, r4, r3\n"
+        "add r6, r2, r4\n"
         "ssat r11, #8, r11, asr #4\n"
-        "add r12, r2, r3\n"
+        "add r12, r3, r4\n"
         "ssat r10, #8, r10, asr #4\n"
-        "strb lr, [r4]\n"
-        "ssat r4, #8, r9, asr #4\n"
-        "add r9, r6, r3\n"
+        "strb lr, [r2]\n"
+        "ssat r2, #8, r9, asr #4\n"
+        "add r9, r6, r4\n"
         "ssat r8, #8, r8, asr #4\n"
         "strb r5, [r6]\n"
         "strb r11, [r9]\n"
-        "add r5, r9, r3\n"
-        "add r6, r12, r3\n"
+        "add r5, r9, r4\n"
+        "ssat r6, #8, r7, asr #4\n"
         "strb r10, [r5]\n"
-        "ssat r5, #8, r7, asr #4\n"
-        "strb r4, [r2]\n"
         "ssat r1, #8, r1, asr #4\n"
+        "strb r2, [r3]\n"
+        "add r2, r12, r4\n"
         "strb r8, [r12]\n"
-        "add r2, r6, r3\n"
-        "strb r5, [r6]\n"
-        "add r0, r0, #52\n"
-        "strb r1, [r2]\n"
+        "add r3, r2, r4\n"
+        "strb r6, [r2]\n"
+        "add r0, r0, #36\n"
+        "strb r1, [r3]\n"
         "bgt 1b\n"
-        "ldr r1, [sp, #0]\n"
-        "ldr r2, [sp, #4]\n"
+        "ldr r1, [sp, #8]\n"
+        "ldr r2, [sp, #48]\n"
         "adds r1, r1, r2\n"
         "bne 1b\n"
         "b 4f\n"
         "3:\n"
         "vmov s15, lr\n"
         "vcvt.f32.s32 s15, s15\n"
-        "vldr s0, [r0, #40]\n"
+        "vldr s0, [r0, #24]\n"
         "vmov s14, r12\n"
         "vmul.f32 s15, s15, s0\n"
         "vcvt.f32.s32 s14, s14\n"
@@ -2405,96 +2437,95 @@ static const uint32_t *digits_conv1x1_4px_k16n_4px(
         "vmul.f32 s14, s14, s0\n"
         "vmov s13, r11\n"
         "vmov lr, s15\n"
-        "ldr r1, [sp, #8]\n"
         "vcvt.f32.s32 s15, s13\n"
+        "ldr r1, [sp, #12]\n"
+        "vcvtr.s32.f32 s14, s14\n"
         "ldr r2, [sp, #64]\n"
-        "vcvtr.s32.f32 s14, s14\n"
-        "ldrh r3, [r0, #48]\n"
         "vmov s13, r10\n"
+        "ldr r3, [r0, #32]\n"
+        "vmul.f32 s15, s15, s0\n"
         "ldr r4, [sp, #60]\n"
-        "vmul.f32 s15, s15, s0\n"
-        "add r3, r1, r3\n"
         "vcvt.f32.s32 s13, s13\n"
-        "ssat lr, #16, lr\n"
+        "uxtah r5, r1, r3\n"
         "vmov r12, s14\n"
-        "add lr, lr, r4\n"
+        "ssat lr, #16, lr\n"
         "vcvtr.s32.f32 s15, s15\n"
-        "ssat r5, #8, lr\n"
+        "add lr, lr, r4\n"
         "vmul.f32 s14, s13, s0\n"
-        "strb r5, [r3]\n"
+        "ssat r10, #8, lr\n"
         "vmov s13, r9\n"
-        "add r3, r3, r2\n"
+        "strb r10, [r5]\n"
         "vmov lr, s15\n"
-        "ssat r12, #16, r12\n"
+        "add r5, r5, r2\n"
         "vcvt.f32.s32 s15, s13\n"
         "vcvtr.s32.f32 s14, s14\n"
-        "vldr s0, [r0, #44]\n"
-        "add r12, r12, r4\n"
+        "vldr s0, [r0, #28]\n"
+        "ssat r12, #16, r12\n"
         "vmov s13, r8\n"
-        "ssat r5, #8, r12\n"
-        "vmul.f32 s15, s15, s0\n"
-        "strb r5, [r3]\n"
-        "vcvt.f32.s32 s13, s13\n"
-        "add r3, r3, r2\n"
-        "vmov r12, s14\n"
-        "ssat lr, #16, lr\n"
-        "vcvtr.s32.f32 s15, s15\n"
-        "add lr, lr, r4\n"
-        "vmul.f32 s14, s13, s0\n"
-        "ssat r5, #8, lr\n"
-        "vmov s13, r7\n"
-        "strb r5, [r3]\n"
-        "vmov lr, s15\n"
-        "add r3, r3, r2\n"
-        "vcvt.f32.s32 s15, s13\n"
-        "ssat r12, #16, r12\n"
-        "vcvtr.s32.f32 s14, s14\n"
         "add r12, r12, r4\n"
-        "vmov s13, r6\n"
-        "ssat r5, #8, r12\n"
         "vmul.f32 s15, s15, s0\n"
-        "strb r5, [r3]\n"
+        "ssat r8, #8, r12\n"
         "vcvt.f32.s32 s13, s13\n"
-        "ldrh r3, [r0, #50]\n"
+        "strb r8, [r5]\n"
+        "vmov r12, s14\n"
+        "add r5, r5, r2\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "ssat lr, #16, lr\n"
+        "vmul.f32 s14, s13, s0\n"
+        "add lr, lr, r4\n"
+        "vmov s13, r7\n"
+        "ssat r7, #8, lr\n"
+        "vmov lr, s15\n"
+        "strb r7, [r5]\n"
+        "vcvt.f32.s32 s15, s13\n"
+        "add r5, r5, r2\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "ssat r12, #16, r12\n"
+        "vmov s13, r6\n"
+        "add r12, r12, r4\n"
+        "vmul.f32 s15, s15, s0\n"
+        "ssat r6, #8, r12\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "add r1, r1, r3, lsr #16\n"
         "vmov r12, s14\n"
         "ssat lr, #16, lr\n"
         "vcvtr.s32.f32 s15, s15\n"
         "add lr, lr, r4\n"
         "vmul.f32 s14, s13, s0\n"
-        "ssat r5, #8, lr\n"
-        "add r1, r1, r3\n"
+        "ssat r3, #8, lr\n"
+        "strb r6, [r5]\n"
         "ssat lr, #16, r12\n"
         "vmov r12, s15\n"
         "add lr, lr, r4\n"
         "vcvtr.s32.f32 s15, s14\n"
-        "ssat r3, #8, lr\n"
-        "strb r5, [r1]\n"
-        "ssat lr, #16, r12\n"
-        "add r1, r1, r2\n"
-        "add lr, lr, r4\n"
-        "vmov r12, s15\n"
         "ssat r5, #8, lr\n"
         "strb r3, [r1]\n"
         "ssat lr, #16, r12\n"
         "add r1, r1, r2\n"
+        "add lr, lr, r4\n"
+        "vmov r12, s15\n"
+        "ssat r3, #8, lr\n"
         "strb r5, [r1]\n"
+        "ssat lr, #16, r12\n"
+        "add r1, r1, r2\n"
+        "strb r3, [r1]\n"
         "add lr, lr, r4\n"
         "ssat r3, #8, lr\n"
         "add r1, r1, r2\n"
         "strb r3, [r1]\n"
-        "add r0, r0, #52\n"
-        "ldr r1, [sp, #0]\n"
-        "ldr r2, [sp, #4]\n"
+        "add r0, r0, #36\n"
+        "ldr r1, [sp, #8]\n"
+        "ldr r2, [sp, #48]\n"
         "adds r1, r1, r2\n"
         "bne 1b\n"
         "4:\n"
-        "add sp, sp, #20\n"
-        "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n"
+        "add sp, sp, #16\n"
+        "pop {r4, r5, r6, r7, r8, r9, r10, r11, r12, pc}\n"
         ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
 }
 #pragma GCC diagnostic pop
 #else
-static const uint32_t *digits_conv1x1_4px_k16n_4px(
+static const uint32_t *digits_conv1x1_4px_k24n8_4px(
     const uint32_t *columns, const uint32_t *end, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero, uint32_t stride)
 {
     const uint32_t floating = stream[1];
@@ -2590,11 +2621,9 @@ static const uint32_t *digits_conv1x1_4px_k16n_4px(
  * Weights: inputs, groups, in_stride, out_stride; numbers of blocks; for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
  * Serves:
  *   Conv 'node_Conv_359_quant' 1x32x12x12 -> 1x16x12x12
- *   Conv 'node_Conv_365_quant' 1x48x12x12 -> 1x16x12x12
- *   Conv 'node_Conv_371_quant' 1x64x6x6 -> 1x24x6x6
  */
-void digits_conv1x1_4px_k16n(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
-                             int32_t addend, int32_t out_zero)
+void digits_conv1x1_4px_k24n8(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
+                              int32_t addend, int32_t out_zero)
 {
     const uint32_t inputs = weights[0];
     uint32_t groups = weights[1];
@@ -2603,8 +2632,8 @@ void digits_conv1x1_4px_k16n(const int8_t *ifmap, int8_t *ofmap, uint32_t *colum
     weights += 4;
     const uint32_t steps = (inputs + 3u) / 4u * 2u;
     for (; groups != 0u; --groups) {
-        digits_conv1x1_4px_k16n_columns4(ifmap, inputs, in_stride, columns);
-        (void)digits_conv1x1_4px_k16n_4px(columns, columns + 4u * steps, weights, ofmap, addend, out_zero, out_stride);
+        digits_conv1x1_4px_k24n8_columns4(ifmap, inputs, in_stride, columns);
+        (void)digits_conv1x1_4px_k24n8_4px(columns, columns + 4u * steps, weights, ofmap, addend, out_zero, out_stride);
         ifmap += 4u * in_stride;
         ofmap += 4u * out_stride;
     }
@@ -2613,21 +2642,33 @@ void digits_conv1x1_4px_k16n(const int8_t *ifmap, int8_t *ofmap, uint32_t *colum
 /* 4 pixels, a stride apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
 static void digits_conv1x1_4px_k16_to48_columns4(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
 {
-    for (uint32_t fours = inputs / 4u; fours != 0u; --fours) {
+    for (uint32_t rounds = inputs / 8u; rounds != 0u; --rounds) {
         const uint32_t b0 = mc_bytes4(bytes);
+        const uint32_t b1 = mc_bytes4(bytes + stride);
+        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
+        const uint32_t b3 = mc_bytes4(bytes + 3u * stride);
         columns[0] = mc_sxtb16(b0);
         columns[4] = mc_sxtb16_ror8(b0);
-        const uint32_t b1 = mc_bytes4(bytes + stride);
         columns[1] = mc_sxtb16(b1);
         columns[5] = mc_sxtb16_ror8(b1);
-        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
         columns[2] = mc_sxtb16(b2);
         columns[6] = mc_sxtb16_ror8(b2);
-        const uint32_t b3 = mc_bytes4(bytes + 3u * stride);
         columns[3] = mc_sxtb16(b3);
         columns[7] = mc_sxtb16_ror8(b3);
-        bytes += 4;
-        columns += 8;
+        const uint32_t b4 = mc_bytes4(bytes + 4);
+        const uint32_t b5 = mc_bytes4(bytes + stride + 4);
+        const uint32_t b6 = mc_bytes4(bytes + 2u * stride + 4);
+        const uint32_t b7 = mc_bytes4(bytes + 3u * stride + 4);
+        columns[8] = mc_sxtb16(b4);
+        columns[12] = mc_sxtb16_ror8(b4);
+        columns[9] = mc_sxtb16(b5);
+        columns[13] = mc_sxtb16_ror8(b5);
+        columns[10] = mc_sxtb16(b6);
+        columns[14] = mc_sxtb16_ror8(b6);
+        columns[11] = mc_sxtb16(b7);
+        columns[15] = mc_sxtb16_ror8(b7);
+        bytes += 8;
+        columns += 16;
     }
 }
 
@@ -2640,17 +2681,18 @@ static const uint32_t *digits_conv1x1_4px_k16_to48_4px(
     const uint32_t *columns MC_UNUSED, const uint32_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED, int32_t out_zero MC_UNUSED)
 {
     __asm__ volatile(
-        "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
-        "sub sp, sp, #20\n"
-        "str r0, [sp, #12]\n"
-        "str r3, [sp, #8]\n"
-        "ldr r12, [r2, #0]\n"
-        "str r12, [sp, #0]\n"
-        "ldr r12, [r2, #4]\n"
-        "str r12, [sp, #4]\n"
+        "push {r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}\n"
+        "ldr r1, [r2, #0]\n"
+        "ldr r3, [r2, #4]\n"
         "add r0, r2, #8\n"
+        "movw r12, #52\n"
+        "mla r1, r1, r12, r0\n"
+        "mla r3, r3, r12, r1\n"
+        "sub r1, r1, r12\n"
+        "str r3, [sp, #48]\n"
+        "str r1, [sp, #8]\n"
         "1:\n"
-        "ldr r1, [sp, #12]\n"
+        "ldr r1, [sp]\n"
         "ldr r2, [r0, #8]\n"
         "ldr r3, [r0]\n"
         "sxtb16 lr, r2\n"
@@ -2773,47 +2815,44 @@ static const uint32_t *digits_conv1x1_4px_k16_to48_4px(
         "smlad r7, r12, lr, r7\n"
         "smlad r3, r12, r1, r3\n"
         "smlad r2, r5, r1, r2\n"
-        "ldr r1, [sp, #0]\n"
-        "subs r1, r1, #1\n"
-        "str r1, [sp, #0]\n"
-        "blt 3f\n"
+        "ldr r1, [sp, #8]\n"
+        "cmp r0, r1\n"
+        "bhi 3f\n"
         "ldr r1, [sp, #56]\n"
         "ldr r5, [r0, #40]\n"
         "smmla lr, r11, r5, r1\n"
-        "ldr r6, [sp, #8]\n"
+        "ldr r6, [sp, #12]\n"
         "smmla r12, r9, r5, r1\n"
         "ldr r9, [r0, #44]\n"
         "smmla r11, r7, r5, r1\n"
-        "ldrh r7, [r0, #48]\n"
+        "ldr r7, [r0, #48]\n"
         "smmla r5, r3, r5, r1\n"
-        "ldrh r3, [r0, #50]\n"
         "smmla r10, r10, r9, r1\n"
-        "add r7, r6, r7\n"
+        "uxtah r3, r6, r7\n"
         "smmla r8, r8, r9, r1\n"
-        "add r3, r6, r3\n"
-        "smmla r6, r4, r9, r1\n"
+        "add r6, r6, r7, lsr #16\n"
+        "smmla r7, r4, r9, r1\n"
         "ssat r4, #8, lr, asr #4\n"
         "smmla r1, r2, r9, r1\n"
         "ssat r2, #8, r12, asr #4\n"
-        "strb r4, [r7]\n"
-        "ssat r4, #8, r11, asr #4\n"
-        "strb r2, [r7, #48]\n"
-        "ssat r2, #8, r5, asr #4\n"
-        "strb r4, [r7, #96]\n"
-        "ssat r4, #8, r10, asr #4\n"
-        "strb r2, [r7, #144]\n"
-        "ssat r2, #8, r8, asr #4\n"
         "strb r4, [r3]\n"
-        "ssat r4, #8, r6, asr #4\n"
+        "ssat r4, #8, r11, asr #4\n"
         "strb r2, [r3, #48]\n"
-        "ssat r1, #8, r1, asr #4\n"
+        "ssat r2, #8, r5, asr #4\n"
         "strb r4, [r3, #96]\n"
+        "ssat r4, #8, r10, asr #4\n"
+        "strb r2, [r3, #144]\n"
+        "ssat r2, #8, r8, asr #4\n"
+        "strb r4, [r6]\n"
+        "ssat r3, #8, r7, asr #4\n"
+        "strb r2, [r6, #48]\n"
+        "ssat r1, #8, r1, asr #4\n"
+        "strb r3, [r6, #96]\n"
         "add r0, r0, #52\n"
-        "strb r1, [r3, #144]\n"
-        "bgt 1b\n"
-        "ldr r1, [sp, #0]\n"
-        "ldr r2, [sp, #4]\n"
-        "adds r1, r1, r2\n"
+        "strb r1, [r6, #144]\n"
+        "blo 1b\n"
+        "ldr r1, [sp, #48]\n"
+        "cmp r0, r1\n"
         "bne 1b\n"
         "b 4f\n"
         "3:\n"
@@ -2830,51 +2869,50 @@ static const uint32_t *digits_conv1x1_4px_k16_to48_4px(
         "vmov lr, s15\n"
         "vcvt.f32.s32 s15, s13\n"
         "vmov r12, s14\n"
-        "ldr r1, [sp, #8]\n"
         "vmov s14, r3\n"
-        "ldrh r3, [r0, #48]\n"
+        "ldr r1, [sp, #12]\n"
         "vmul.f32 s15, s15, s0\n"
-        "ldr r5, [sp, #60]\n"
+        "ldr r3, [r0, #48]\n"
         "vcvt.f32.s32 s14, s14\n"
-        "add r3, r1, r3\n"
+        "ldr r5, [sp, #60]\n"
         "vmov s13, r10\n"
-        "ssat lr, #16, lr\n"
+        "uxtah r6, r1, r3\n"
         "vcvtr.s32.f32 s15, s15\n"
-        "add lr, lr, r5\n"
+        "ssat lr, #16, lr\n"
         "vcvt.f32.s32 s13, s13\n"
         "vmul.f32 s14, s14, s0\n"
         "vldr s0, [r0, #44]\n"
-        "ssat r6, #8, lr\n"
-        "vmov lr, s15\n"
-        "strb r6, [r3]\n"
-        "vmul.f32 s15, s13, s0\n"
-        "ssat r12, #16, r12\n"
-        "vcvtr.s32.f32 s14, s14\n"
-        "add r12, r12, r5\n"
-        "vmov s13, r8\n"
-        "ssat r6, #8, r12\n"
-        "vcvtr.s32.f32 s15, s15\n"
-        "strb r6, [r3, #48]\n"
-        "vcvt.f32.s32 s13, s13\n"
-        "ssat lr, #16, lr\n"
-        "vmov r12, s14\n"
         "add lr, lr, r5\n"
         "vmov r11, s15\n"
-        "ssat r6, #8, lr\n"
+        "ssat r7, #8, lr\n"
         "vmul.f32 s15, s13, s0\n"
-        "strb r6, [r3, #96]\n"
-        "vmov s14, r4\n"
+        "strb r7, [r6]\n"
+        "vcvtr.s32.f32 s14, s14\n"
         "ssat lr, #16, r12\n"
-        "vmov s13, r2\n"
+        "vmov s13, r8\n"
         "add lr, lr, r5\n"
-        "vcvt.f32.s32 s14, s14\n"
-        "ssat r2, #8, lr\n"
-        "vcvt.f32.s32 s13, s13\n"
-        "ldrh r4, [r0, #50]\n"
         "vcvtr.s32.f32 s15, s15\n"
-        "strb r2, [r3, #144]\n"
+        "ssat r7, #8, lr\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "strb r7, [r6, #48]\n"
+        "vmov lr, s14\n"
+        "ssat r12, #16, r11\n"
+        "vmov r11, s15\n"
+        "add r12, r12, r5\n"
+        "vmul.f32 s15, s13, s0\n"
+        "ssat r7, #8, r12\n"
+        "vmov s14, r4\n"
+        "strb r7, [r6, #96]\n"
+        "vmov s13, r2\n"
+        "ssat lr, #16, lr\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "add lr, lr, r5\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "ssat r2, #8, lr\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "strb r2, [r6, #144]\n"
         "vmul.f32 s14, s14, s0\n"
-        "add r1, r1, r4\n"
+        "add r1, r1, r3, lsr #16\n"
         "vmul.f32 s13, s13, s0\n"
         "ssat lr, #16, r11\n"
         "vmov r12, s15\n"
@@ -2898,13 +2936,12 @@ static const uint32_t *digits_conv1x1_4px_k16_to48_4px(
         "strb r2, [r1, #96]\n"
         "strb r3, [r1, #144]\n"
         "add r0, r0, #52\n"
-        "ldr r1, [sp, #0]\n"
-        "ldr r2, [sp, #4]\n"
-        "adds r1, r1, r2\n"
+        "ldr r1, [sp, #48]\n"
+        "cmp r0, r1\n"
         "bne 1b\n"
         "4:\n"
-        "add sp, sp, #20\n"
-        "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n"
+        "add sp, sp, #16\n"
+        "pop {r4, r5, r6, r7, r8, r9, r10, r11, r12, pc}\n"
         ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
 }
 #pragma GCC diagnostic pop
@@ -3425,6 +3462,688 @@ void digits_dwconv3x3_12x12x48(const int8_t *ifmap, int8_t *ofmap, uint32_t *pla
     #endif
 }
 
+/* 4 pixels, a stride apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
+static void digits_conv1x1_4px_k24n_columns4(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
+{
+    for (uint32_t rounds = inputs / 8u; rounds != 0u; --rounds) {
+        const uint32_t b0 = mc_bytes4(bytes);
+        const uint32_t b1 = mc_bytes4(bytes + stride);
+        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
+        const uint32_t b3 = mc_bytes4(bytes + 3u * stride);
+        columns[0] = mc_sxtb16(b0);
+        columns[4] = mc_sxtb16_ror8(b0);
+        columns[1] = mc_sxtb16(b1);
+        columns[5] = mc_sxtb16_ror8(b1);
+        columns[2] = mc_sxtb16(b2);
+        columns[6] = mc_sxtb16_ror8(b2);
+        columns[3] = mc_sxtb16(b3);
+        columns[7] = mc_sxtb16_ror8(b3);
+        const uint32_t b4 = mc_bytes4(bytes + 4);
+        const uint32_t b5 = mc_bytes4(bytes + stride + 4);
+        const uint32_t b6 = mc_bytes4(bytes + 2u * stride + 4);
+        const uint32_t b7 = mc_bytes4(bytes + 3u * stride + 4);
+        columns[8] = mc_sxtb16(b4);
+        columns[12] = mc_sxtb16_ror8(b4);
+        columns[9] = mc_sxtb16(b5);
+        columns[13] = mc_sxtb16_ror8(b5);
+        columns[10] = mc_sxtb16(b6);
+        columns[14] = mc_sxtb16_ror8(b6);
+        columns[11] = mc_sxtb16(b7);
+        columns[15] = mc_sxtb16_ror8(b7);
+        bytes += 8;
+        columns += 16;
+    }
+}
+
+/* All output channels of 4 pixels, 2 at a time, pixels of the output a stride apart; returns the end of the stream. */
+#if MC_SCHEDULED
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverlength-strings"
+__attribute__((naked, noinline, used))
+static const uint32_t *digits_conv1x1_4px_k24n_4px(
+    const uint32_t *columns MC_UNUSED, const uint32_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED, int32_t out_zero MC_UNUSED, uint32_t stride MC_UNUSED)
+{
+    __asm__ volatile(
+        "sub r1, r1, #192\n"
+        "push {r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}\n"
+        "ldr r12, [r2, #0]\n"
+        "str r12, [sp, #8]\n"
+        "ldr r12, [r2, #4]\n"
+        "str r12, [sp, #48]\n"
+        "add r0, r2, #8\n"
+        "1:\n"
+        "ldr r1, [sp]\n"
+        "ldr r2, [r0, #8]\n"
+        "ldr r10, [r0]\n"
+        "sxtb16 r5, r2\n"
+        "ldr r3, [r1]\n"
+        "sxtb16 r4, r2, ror #8\n"
+        "ldr r6, [r0, #4]\n"
+        "smlad lr, r5, r3, r10\n"
+        "ldr r2, [r1, #4]\n"
+        "smlad r9, r4, r3, r6\n"
+        "smlad r12, r5, r2, r10\n"
+        "ldr r3, [r1, #8]\n"
+        "smlad r8, r4, r2, r6\n"
+        "smlad r11, r5, r3, r10\n"
+        "ldr r2, [r1, #12]\n"
+        "smlad r7, r4, r3, r6\n"
+        "smlad r10, r5, r2, r10\n"
+        "ldr r3, [r0, #12]\n"
+        "smlad r6, r4, r2, r6\n"
+        "sxtb16 r5, r3\n"
+        "ldr r2, [r1, #16]\n"
+        "sxtb16 r4, r3, ror #8\n"
+        "smlad lr, r5, r2, lr\n"
+        "ldr r3, [r1, #20]\n"
+        "smlad r9, r4, r2, r9\n"
+        "smlad r12, r5, r3, r12\n"
+        "ldr r2, [r1, #24]\n"
+        "smlad r8, r4, r3, r8\n"
+        "smlad r11, r5, r2, r11\n"
+        "ldr r3, [r1, #28]\n"
+        "smlad r7, r4, r2, r7\n"
+        "smlad r10, r5, r3, r10\n"
+        "ldr r2, [r0, #16]\n"
+        "smlad r6, r4, r3, r6\n"
+        "sxtb16 r5, r2\n"
+        "ldr r3, [r1, #32]\n"
+        "sxtb16 r4, r2, ror #8\n"
+        "smlad lr, r5, r3, lr\n"
+        "ldr r2, [r1, #36]\n"
+        "smlad r9, r4, r3, r9\n"
+        "smlad r12, r5, r2, r12\n"
+        "ldr r3, [r1, #40]\n"
+        "smlad r8, r4, r2, r8\n"
+        "smlad r11, r5, r3, r11\n"
+        "ldr r2, [r1, #44]\n"
+        "smlad r7, r4, r3, r7\n"
+        "smlad r10, r5, r2, r10\n"
+        "ldr r3, [r0, #20]\n"
+        "smlad r6, r4, r2, r6\n"
+        "sxtb16 r5, r3\n"
+        "ldr r2, [r1, #48]\n"
+        "sxtb16 r4, r3, ror #8\n"
+        "smlad lr, r5, r2, lr\n"
+        "ldr r3, [r1, #52]\n"
+        "smlad r9, r4, r2, r9\n"
+        "smlad r12, r5, r3, r12\n"
+        "ldr r2, [r1, #56]\n"
+        "smlad r8, r4, r3, r8\n"
+        "smlad r11, r5, r2, r11\n"
+        "ldr r3, [r1, #60]\n"
+        "smlad r7, r4, r2, r7\n"
+        "smlad r10, r5, r3, r10\n"
+        "ldr r2, [r0, #24]\n"
+        "smlad r6, r4, r3, r6\n"
+        "sxtb16 r5, r2\n"
+        "ldr r3, [r1, #64]\n"
+        "sxtb16 r4, r2, ror #8\n"
+        "smlad lr, r5, r3, lr\n"
+        "ldr r2, [r1, #68]\n"
+        "smlad r9, r4, r3, r9\n"
+        "smlad r12, r5, r2, r12\n"
+        "ldr r3, [r1, #72]\n"
+        "smlad r8, r4, r2, r8\n"
+        "smlad r11, r5, r3, r11\n"
+        "ldr r2, [r1, #76]\n"
+        "smlad r7, r4, r3, r7\n"
+        "smlad r10, r5, r2, r10\n"
+        "ldr r3, [r0, #28]\n"
+        "smlad r6, r4, r2, r6\n"
+        "sxtb16 r5, r3\n"
+        "ldr r2, [r1, #80]\n"
+        "sxtb16 r4, r3, ror #8\n"
+        "smlad lr, r5, r2, lr\n"
+        "ldr r3, [r1, #84]\n"
+        "smlad r9, r4, r2, r9\n"
+        "smlad r12, r5, r3, r12\n"
+        "ldr r2, [r1, #88]\n"
+        "smlad r8, r4, r3, r8\n"
+        "smlad r11, r5, r2, r11\n"
+        "ldr r3, [r1, #92]\n"
+        "smlad r7, r4, r2, r7\n"
+        "smlad r10, r5, r3, r10\n"
+        "ldr r2, [r0, #32]\n"
+        "smlad r6, r4, r3, r6\n"
+        "sxtb16 r5, r2\n"
+        "ldr r3, [r1, #96]\n"
+        "sxtb16 r4, r2, ror #8\n"
+        "smlad lr, r5, r3, lr\n"
+        "ldr r2, [r1, #100]\n"
+        "smlad r9, r4, r3, r9\n"
+        "smlad r12, r5, r2, r12\n"
+        "ldr r3, [r1, #104]\n"
+        "smlad r8, r4, r2, r8\n"
+        "smlad r11, r5, r3, r11\n"
+        "ldr r2, [r1, #108]\n"
+        "smlad r7, r4, r3, r7\n"
+        "smlad r10, r5, r2, r10\n"
+        "ldr r3, [r0, #36]\n"
+        "smlad r6, r4, r2, r6\n"
+        "sxtb16 r5, r3\n"
+        "ldr r2, [r1, #112]\n"
+        "sxtb16 r4, r3, ror #8\n"
+        "smlad lr, r5, r2, lr\n"
+        "ldr r3, [r1, #116]\n"
+        "smlad r9, r4, r2, r9\n"
+        "smlad r12, r5, r3, r12\n"
+        "ldr r2, [r1, #120]\n"
+        "smlad r8, r4, r3, r8\n"
+        "smlad r11, r5, r2, r11\n"
+        "ldr r3, [r1, #124]\n"
+        "smlad r7, r4, r2, r7\n"
+        "smlad r10, r5, r3, r10\n"
+        "ldr r2, [r0, #40]\n"
+        "smlad r6, r4, r3, r6\n"
+        "sxtb16 r5, r2\n"
+        "ldr r3, [r1, #128]\n"
+        "sxtb16 r4, r2, ror #8\n"
+        "smlad lr, r5, r3, lr\n"
+        "ldr r2, [r1, #132]\n"
+        "smlad r9, r4, r3, r9\n"
+        "smlad r12, r5, r2, r12\n"
+        "ldr r3, [r1, #136]\n"
+        "smlad r8, r4, r2, r8\n"
+        "smlad r11, r5, r3, r11\n"
+        "ldr r2, [r1, #140]\n"
+        "smlad r7, r4, r3, r7\n"
+        "smlad r10, r5, r2, r10\n"
+        "ldr r3, [r0, #44]\n"
+        "smlad r6, r4, r2, r6\n"
+        "sxtb16 r5, r3\n"
+        "ldr r2, [r1, #144]\n"
+        "sxtb16 r4, r3, ror #8\n"
+        "smlad lr, r5, r2, lr\n"
+        "ldr r3, [r1, #148]\n"
+        "smlad r9, r4, r2, r9\n"
+        "smlad r12, r5, r3, r12\n"
+        "ldr r2, [r1, #152]\n"
+        "smlad r8, r4, r3, r8\n"
+        "smlad r11, r5, r2, r11\n"
+        "ldr r3, [r1, #156]\n"
+        "smlad r7, r4, r2, r7\n"
+        "smlad r10, r5, r3, r10\n"
+        "ldr r2, [r0, #48]\n"
+        "smlad r6, r4, r3, r6\n"
+        "sxtb16 r5, r2\n"
+        "ldr r3, [r1, #160]\n"
+        "sxtb16 r4, r2, ror #8\n"
+        "smlad lr, r5, r3, lr\n"
+        "ldr r2, [r1, #164]\n"
+        "smlad r9, r4, r3, r9\n"
+        "smlad r12, r5, r2, r12\n"
+        "ldr r3, [r1, #168]\n"
+        "smlad r8, r4, r2, r8\n"
+        "smlad r11, r5, r3, r11\n"
+        "ldr r2, [r1, #172]\n"
+        "smlad r7, r4, r3, r7\n"
+        "smlad r10, r5, r2, r10\n"
+        "ldr r3, [r0, #52]\n"
+        "smlad r6, r4, r2, r6\n"
+        "sxtb16 r5, r3\n"
+        "ldr r2, [r1, #176]\n"
+        "sxtb16 r4, r3, ror #8\n"
+        "smlad lr, r5, r2, lr\n"
+        "ldr r3, [r1, #180]\n"
+        "smlad r9, r4, r2, r9\n"
+        "smlad r12, r5, r3, r12\n"
+        "ldr r2, [r1, #184]\n"
+        "smlad r8, r4, r3, r8\n"
+        "smlad r11, r5, r2, r11\n"
+        "ldr r3, [r1, #188]\n"
+        "smlad r7, r4, r2, r7\n"
+        "smlad r10, r5, r3, r10\n"
+        "smlad r6, r4, r3, r6\n"
+        "2:\n"
+        "ldr r2, [r0, #56]\n"
+        "ldr r3, [r1, #192]\n"
+        "sxtb16 r5, r2\n"
+        "ldr r4, [r1, #196]\n"
+        "sxtb16 r2, r2, ror #8\n"
+        "smlad lr, r5, r3, lr\n"
+        "smlad r9, r2, r3, r9\n"
+        "ldr r3, [r1, #200]\n"
+        "smlad r12, r5, r4, r12\n"
+        "smlad r8, r2, r4, r8\n"
+        "ldr r4, [r1, #204]\n"
+        "smlad r11, r5, r3, r11\n"
+        "smlad r7, r2, r3, r7\n"
+        "ldr r3, [r0, #60]\n"
+        "smlad r10, r5, r4, r10\n"
+        "ldr r5, [r1, #208]\n"
+        "smlad r6, r2, r4, r6\n"
+        "sxtb16 r4, r3\n"
+        "ldr r2, [r1, #212]\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "smlad lr, r4, r5, lr\n"
+        "smlad r9, r3, r5, r9\n"
+        "ldr r5, [r1, #216]\n"
+        "smlad r12, r4, r2, r12\n"
+        "smlad r8, r3, r2, r8\n"
+        "ldr r2, [r1, #220]\n"
+        "smlad r11, r4, r5, r11\n"
+        "smlad r7, r3, r5, r7\n"
+        "ldr r5, [r0, #64]\n"
+        "smlad r10, r4, r2, r10\n"
+        "ldr r4, [r1, #224]\n"
+        "smlad r6, r3, r2, r6\n"
+        "sxtb16 r3, r5\n"
+        "ldr r2, [r1, #228]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad lr, r3, r4, lr\n"
+        "smlad r9, r5, r4, r9\n"
+        "ldr r4, [r1, #232]\n"
+        "smlad r12, r3, r2, r12\n"
+        "smlad r8, r5, r2, r8\n"
+        "ldr r2, [r1, #236]\n"
+        "smlad r11, r3, r4, r11\n"
+        "smlad r7, r5, r4, r7\n"
+        "ldr r4, [r0, #68]\n"
+        "smlad r10, r3, r2, r10\n"
+        "ldr r3, [r1, #240]\n"
+        "smlad r6, r5, r2, r6\n"
+        "sxtb16 r5, r4\n"
+        "ldr r2, [r1, #244]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad lr, r5, r3, lr\n"
+        "smlad r9, r4, r3, r9\n"
+        "ldr r3, [r1, #248]\n"
+        "smlad r12, r5, r2, r12\n"
+        "smlad r8, r4, r2, r8\n"
+        "ldr r2, [r1, #252]\n"
+        "smlad r11, r5, r3, r11\n"
+        "smlad r7, r4, r3, r7\n"
+        "ldr r3, [r0, #72]\n"
+        "smlad r10, r5, r2, r10\n"
+        "ldr r5, [r1, #256]\n"
+        "smlad r6, r4, r2, r6\n"
+        "sxtb16 r4, r3\n"
+        "ldr r2, [r1, #260]\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "smlad lr, r4, r5, lr\n"
+        "smlad r9, r3, r5, r9\n"
+        "ldr r5, [r1, #264]\n"
+        "smlad r12, r4, r2, r12\n"
+        "smlad r8, r3, r2, r8\n"
+        "ldr r2, [r1, #268]\n"
+        "smlad r11, r4, r5, r11\n"
+        "smlad r7, r3, r5, r7\n"
+        "ldr r5, [r0, #76]\n"
+        "smlad r10, r4, r2, r10\n"
+        "ldr r4, [r1, #272]\n"
+        "smlad r6, r3, r2, r6\n"
+        "sxtb16 r3, r5\n"
+        "ldr r2, [r1, #276]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad lr, r3, r4, lr\n"
+        "smlad r9, r5, r4, r9\n"
+        "ldr r4, [r1, #280]\n"
+        "smlad r12, r3, r2, r12\n"
+        "smlad r8, r5, r2, r8\n"
+        "ldr r2, [r1, #284]\n"
+        "smlad r11, r3, r4, r11\n"
+        "smlad r7, r5, r4, r7\n"
+        "ldr r4, [r0, #80]\n"
+        "smlad r10, r3, r2, r10\n"
+        "ldr r3, [r1, #288]\n"
+        "smlad r6, r5, r2, r6\n"
+        "sxtb16 r5, r4\n"
+        "ldr r2, [r1, #292]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad lr, r5, r3, lr\n"
+        "smlad r9, r4, r3, r9\n"
+        "ldr r3, [r1, #296]\n"
+        "smlad r12, r5, r2, r12\n"
+        "smlad r8, r4, r2, r8\n"
+        "ldr r2, [r1, #300]\n"
+        "smlad r11, r5, r3, r11\n"
+        "smlad r7, r4, r3, r7\n"
+        "ldr r3, [r0, #84]\n"
+        "smlad r10, r5, r2, r10\n"
+        "ldr r5, [r1, #304]\n"
+        "smlad r6, r4, r2, r6\n"
+        "sxtb16 r4, r3\n"
+        "ldr r2, [r1, #308]\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "smlad lr, r4, r5, lr\n"
+        "smlad r9, r3, r5, r9\n"
+        "ldr r5, [r1, #312]\n"
+        "smlad r12, r4, r2, r12\n"
+        "smlad r8, r3, r2, r8\n"
+        "ldr r2, [r1, #316]\n"
+        "smlad r11, r4, r5, r11\n"
+        "smlad r7, r3, r5, r7\n"
+        "ldr r5, [r0, #88]\n"
+        "smlad r10, r4, r2, r10\n"
+        "ldr r4, [r1, #320]\n"
+        "smlad r6, r3, r2, r6\n"
+        "sxtb16 r3, r5\n"
+        "ldr r2, [r1, #324]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad lr, r3, r4, lr\n"
+        "smlad r9, r5, r4, r9\n"
+        "ldr r4, [r1, #328]\n"
+        "smlad r12, r3, r2, r12\n"
+        "smlad r8, r5, r2, r8\n"
+        "ldr r2, [r1, #332]\n"
+        "smlad r11, r3, r4, r11\n"
+        "smlad r7, r5, r4, r7\n"
+        "ldr r4, [r0, #92]\n"
+        "smlad r10, r3, r2, r10\n"
+        "ldr r3, [r1, #336]\n"
+        "smlad r6, r5, r2, r6\n"
+        "sxtb16 r5, r4\n"
+        "ldr r2, [r1, #340]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad lr, r5, r3, lr\n"
+        "smlad r9, r4, r3, r9\n"
+        "ldr r3, [r1, #344]\n"
+        "smlad r12, r5, r2, r12\n"
+        "smlad r8, r4, r2, r8\n"
+        "ldr r2, [r1, #348]\n"
+        "smlad r11, r5, r3, r11\n"
+        "smlad r7, r4, r3, r7\n"
+        "ldr r3, [r0, #96]\n"
+        "smlad r10, r5, r2, r10\n"
+        "ldr r5, [r1, #352]\n"
+        "smlad r6, r4, r2, r6\n"
+        "sxtb16 r4, r3\n"
+        "ldr r2, [r1, #356]\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "smlad lr, r4, r5, lr\n"
+        "smlad r9, r3, r5, r9\n"
+        "ldr r5, [r1, #360]\n"
+        "smlad r12, r4, r2, r12\n"
+        "smlad r8, r3, r2, r8\n"
+        "ldr r2, [r1, #364]\n"
+        "smlad r11, r4, r5, r11\n"
+        "smlad r7, r3, r5, r7\n"
+        "ldr r5, [r0, #100]\n"
+        "smlad r10, r4, r2, r10\n"
+        "ldr r4, [r1, #368]\n"
+        "smlad r6, r3, r2, r6\n"
+        "sxtb16 r3, r5\n"
+        "ldr r2, [r1, #372]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad lr, r3, r4, lr\n"
+        "smlad r9, r5, r4, r9\n"
+        "ldr r4, [r1, #376]\n"
+        "smlad r12, r3, r2, r12\n"
+        "smlad r8, r5, r2, r8\n"
+        "ldr r2, [r1, #380]\n"
+        "add r1, r1, #192\n"
+        "smlad r11, r3, r4, r11\n"
+        "smlad r7, r5, r4, r7\n"
+        "ldr r4, [sp, #4]\n"
+        "add r0, r0, #48\n"
+        "smlad r10, r3, r2, r10\n"
+        "cmp r1, r4\n"
+        "smlad r6, r5, r2, r6\n"
+        "bne 2b\n"
+        "ldr r2, [sp, #8]\n"
+        "subs r2, r2, #1\n"
+        "str r2, [sp, #8]\n"
+        "blt 3f\n"
+        "ldr r1, [sp, #56]\n"
+        "ldr r2, [r0, #56]\n"
+        "ldr r3, [sp, #12]\n"
+        "smmla lr, lr, r2, r1\n"
+        "ldr r4, [r0, #64]\n"
+        "smmla r12, r12, r2, r1\n"
+        "ldr r5, [r0, #60]\n"
+        "smmla r11, r11, r2, r1\n"
+        "smmla r10, r10, r2, r1\n"
+        "uxtah r2, r3, r4\n"
+        "smmla r9, r9, r5, r1\n"
+        "add r3, r3, r4, lsr #16\n"
+        "smmla r8, r8, r5, r1\n"
+        "ldr r4, [sp, #64]\n"
+        "smmla r7, r7, r5, r1\n"
+        "ssat lr, #8, lr, asr #4\n"
+        "smmla r1, r6, r5, r1\n"
+        "ssat r5, #8, r12, asr #4\n"
+        "add r6, r2, r4\n"
+        "ssat r11, #8, r11, asr #4\n"
+        "add r12, r3, r4\n"
+        "ssat r10, #8, r10, asr #4\n"
+        "strb lr, [r2]\n"
+        "ssat r2, #8, r9, asr #4\n"
+        "add r9, r6, r4\n"
+        "ssat r8, #8, r8, asr #4\n"
+        "strb r5, [r6]\n"
+        "strb r11, [r9]\n"
+        "add r5, r9, r4\n"
+        "ssat r6, #8, r7, asr #4\n"
+        "strb r10, [r5]\n"
+        "ssat r1, #8, r1, asr #4\n"
+        "strb r2, [r3]\n"
+        "add r2, r12, r4\n"
+        "strb r8, [r12]\n"
+        "add r3, r2, r4\n"
+        "strb r6, [r2]\n"
+        "add r0, r0, #68\n"
+        "strb r1, [r3]\n"
+        "bgt 1b\n"
+        "ldr r1, [sp, #8]\n"
+        "ldr r2, [sp, #48]\n"
+        "adds r1, r1, r2\n"
+        "bne 1b\n"
+        "b 4f\n"
+        "3:\n"
+        "vmov s15, lr\n"
+        "vcvt.f32.s32 s15, s15\n"
+        "vldr s0, [r0, #56]\n"
+        "vmov s14, r12\n"
+        "vmul.f32 s15, s15, s0\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "vmul.f32 s14, s14, s0\n"
+        "vmov s13, r11\n"
+        "vmov lr, s15\n"
+        "vcvt.f32.s32 s15, s13\n"
+        "ldr r1, [sp, #12]\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "ldr r2, [sp, #64]\n"
+        "vmov s13, r10\n"
+        "ldr r3, [r0, #64]\n"
+        "vmul.f32 s15, s15, s0\n"
+        "ldr r4, [sp, #60]\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "uxtah r5, r1, r3\n"
+        "vmov r12, s14\n"
+        "ssat lr, #16, lr\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "add lr, lr, r4\n"
+        "vmul.f32 s14, s13, s0\n"
+        "ssat r10, #8, lr\n"
+        "vmov s13, r9\n"
+        "strb r10, [r5]\n"
+        "vmov lr, s15\n"
+        "add r5, r5, r2\n"
+        "vcvt.f32.s32 s15, s13\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "vldr s0, [r0, #60]\n"
+        "ssat r12, #16, r12\n"
+        "vmov s13, r8\n"
+        "add r12, r12, r4\n"
+        "vmul.f32 s15, s15, s0\n"
+        "ssat r8, #8, r12\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "strb r8, [r5]\n"
+        "vmov r12, s14\n"
+        "add r5, r5, r2\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "ssat lr, #16, lr\n"
+        "vmul.f32 s14, s13, s0\n"
+        "add lr, lr, r4\n"
+        "vmov s13, r7\n"
+        "ssat r7, #8, lr\n"
+        "vmov lr, s15\n"
+        "strb r7, [r5]\n"
+        "vcvt.f32.s32 s15, s13\n"
+        "add r5, r5, r2\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "ssat r12, #16, r12\n"
+        "vmov s13, r6\n"
+        "add r12, r12, r4\n"
+        "vmul.f32 s15, s15, s0\n"
+        "ssat r6, #8, r12\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "add r1, r1, r3, lsr #16\n"
+        "vmov r12, s14\n"
+        "ssat lr, #16, lr\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "add lr, lr, r4\n"
+        "vmul.f32 s14, s13, s0\n"
+        "ssat r3, #8, lr\n"
+        "strb r6, [r5]\n"
+        "ssat lr, #16, r12\n"
+        "vmov r12, s15\n"
+        "add lr, lr, r4\n"
+        "vcvtr.s32.f32 s15, s14\n"
+        "ssat r5, #8, lr\n"
+        "strb r3, [r1]\n"
+        "ssat lr, #16, r12\n"
+        "add r1, r1, r2\n"
+        "add lr, lr, r4\n"
+        "vmov r12, s15\n"
+        "ssat r3, #8, lr\n"
+        "strb r5, [r1]\n"
+        "ssat lr, #16, r12\n"
+        "add r1, r1, r2\n"
+        "strb r3, [r1]\n"
+        "add lr, lr, r4\n"
+        "ssat r3, #8, lr\n"
+        "add r1, r1, r2\n"
+        "strb r3, [r1]\n"
+        "add r0, r0, #68\n"
+        "ldr r1, [sp, #8]\n"
+        "ldr r2, [sp, #48]\n"
+        "adds r1, r1, r2\n"
+        "bne 1b\n"
+        "4:\n"
+        "add sp, sp, #16\n"
+        "pop {r4, r5, r6, r7, r8, r9, r10, r11, r12, pc}\n"
+        ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
+}
+#pragma GCC diagnostic pop
+#else
+static const uint32_t *digits_conv1x1_4px_k24n_4px(
+    const uint32_t *columns, const uint32_t *end, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero, uint32_t stride)
+{
+    const uint32_t floating = stream[1];
+    uint32_t blocks = stream[0] + floating;
+    stream += 2;
+    for (; blocks != 0u; --blocks) {
+        int32_t a00 = (int32_t)stream[0];
+        int32_t a01 = (int32_t)stream[0];
+        int32_t a02 = (int32_t)stream[0];
+        int32_t a03 = (int32_t)stream[0];
+        int32_t a10 = (int32_t)stream[1];
+        int32_t a11 = (int32_t)stream[1];
+        int32_t a12 = (int32_t)stream[1];
+        int32_t a13 = (int32_t)stream[1];
+        stream += 2;
+        for (const uint32_t *column = columns; column != end; column += 8) {
+            uint32_t w0, w1, x;
+            w0 = stream[0];
+            w1 = mc_sxtb16_ror8(w0);
+            w0 = mc_sxtb16(w0);
+            x = column[0];
+            a00 = mc_smlad_loop(w0, x, a00);
+            a10 = mc_smlad_loop(w1, x, a10);
+            x = column[1];
+            a01 = mc_smlad_loop(w0, x, a01);
+            a11 = mc_smlad_loop(w1, x, a11);
+            x = column[2];
+            a02 = mc_smlad_loop(w0, x, a02);
+            a12 = mc_smlad_loop(w1, x, a12);
+            x = column[3];
+            a03 = mc_smlad_loop(w0, x, a03);
+            a13 = mc_smlad_loop(w1, x, a13);
+            w0 = stream[1];
+            w1 = mc_sxtb16_ror8(w0);
+            w0 = mc_sxtb16(w0);
+            x = column[4];
+            a00 = mc_smlad_loop(w0, x, a00);
+            a10 = mc_smlad_loop(w1, x, a10);
+            x = column[5];
+            a01 = mc_smlad_loop(w0, x, a01);
+            a11 = mc_smlad_loop(w1, x, a11);
+            x = column[6];
+            a02 = mc_smlad_loop(w0, x, a02);
+            a12 = mc_smlad_loop(w1, x, a12);
+            x = column[7];
+            a03 = mc_smlad_loop(w0, x, a03);
+            a13 = mc_smlad_loop(w1, x, a13);
+            stream += 2;
+        }
+        if (blocks > floating) {
+            {
+                const int32_t multiplier = (int32_t)stream[0];
+                int8_t *const y = ofmap + (stream[2] & 0xFFFFu);
+                y[0] = (int8_t)mc_requantize(a00, multiplier, addend, 4);
+                y[stride] = (int8_t)mc_requantize(a01, multiplier, addend, 4);
+                y[2u * stride] = (int8_t)mc_requantize(a02, multiplier, addend, 4);
+                y[3u * stride] = (int8_t)mc_requantize(a03, multiplier, addend, 4);
+            }
+            {
+                const int32_t multiplier = (int32_t)stream[1];
+                int8_t *const y = ofmap + (stream[2] >> 16);
+                y[0] = (int8_t)mc_requantize(a10, multiplier, addend, 4);
+                y[stride] = (int8_t)mc_requantize(a11, multiplier, addend, 4);
+                y[2u * stride] = (int8_t)mc_requantize(a12, multiplier, addend, 4);
+                y[3u * stride] = (int8_t)mc_requantize(a13, multiplier, addend, 4);
+            }
+        } else {
+            {
+                const float multiplier = mc_float_of_bits(stream[0]);
+                int8_t *const y = ofmap + (stream[2] & 0xFFFFu);
+                y[0] = (int8_t)mc_requantize_float(a00, multiplier, out_zero);
+                y[stride] = (int8_t)mc_requantize_float(a01, multiplier, out_zero);
+                y[2u * stride] = (int8_t)mc_requantize_float(a02, multiplier, out_zero);
+                y[3u * stride] = (int8_t)mc_requantize_float(a03, multiplier, out_zero);
+            }
+            {
+                const float multiplier = mc_float_of_bits(stream[1]);
+                int8_t *const y = ofmap + (stream[2] >> 16);
+                y[0] = (int8_t)mc_requantize_float(a10, multiplier, out_zero);
+                y[stride] = (int8_t)mc_requantize_float(a11, multiplier, out_zero);
+                y[2u * stride] = (int8_t)mc_requantize_float(a12, multiplier, out_zero);
+                y[3u * stride] = (int8_t)mc_requantize_float(a13, multiplier, out_zero);
+            }
+        }
+        stream += 3;
+    }
+    return stream;
+}
+#endif
+
+/*
+ * 1x1 convolution, 4 pixels at a time.
+ * Weights: inputs, groups, in_stride, out_stride; numbers of blocks; for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
+ * Serves:
+ *   Conv 'node_Conv_365_quant' 1x48x12x12 -> 1x16x12x12
+ *   Conv 'node_Conv_377_quant' 1x72x6x6 -> 1x24x6x6
+ */
+void digits_conv1x1_4px_k24n(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
+                             int32_t addend, int32_t out_zero)
+{
+    const uint32_t inputs = weights[0];
+    uint32_t groups = weights[1];
+    const uint32_t in_stride = weights[2];
+    const uint32_t out_stride = weights[3];
+    weights += 4;
+    const uint32_t steps = (inputs + 3u) / 4u * 2u;
+    for (; groups != 0u; --groups) {
+        digits_conv1x1_4px_k24n_columns4(ifmap, inputs, in_stride, columns);
+        (void)digits_conv1x1_4px_k24n_4px(columns, columns + 4u * steps, weights, ofmap, addend, out_zero, out_stride);
+        ifmap += 4u * in_stride;
+        ofmap += 4u * out_stride;
+    }
+}
+
 /* Words of four elements, one or more, from a, b and y up to the end of a. */
 #if MC_SCHEDULED
 #pragma GCC diagnostic push
@@ -3533,21 +4252,33 @@ void digits_add_words(const int8_t *input_a, const int8_t *input_b, int8_t *outp
 /* 4 pixels, a stride apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
 static void digits_conv1x1_4px_k16_to64_columns4(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
 {
-    for (uint32_t fours = inputs / 4u; fours != 0u; --fours) {
+    for (uint32_t rounds = inputs / 8u; rounds != 0u; --rounds) {
         const uint32_t b0 = mc_bytes4(bytes);
+        const uint32_t b1 = mc_bytes4(bytes + stride);
+        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
+        const uint32_t b3 = mc_bytes4(bytes + 3u * stride);
         columns[0] = mc_sxtb16(b0);
         columns[4] = mc_sxtb16_ror8(b0);
-        const uint32_t b1 = mc_bytes4(bytes + stride);
         columns[1] = mc_sxtb16(b1);
         columns[5] = mc_sxtb16_ror8(b1);
-        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
         columns[2] = mc_sxtb16(b2);
         columns[6] = mc_sxtb16_ror8(b2);
-        const uint32_t b3 = mc_bytes4(bytes + 3u * stride);
         columns[3] = mc_sxtb16(b3);
         columns[7] = mc_sxtb16_ror8(b3);
-        bytes += 4;
-        columns += 8;
+        const uint32_t b4 = mc_bytes4(bytes + 4);
+        const uint32_t b5 = mc_bytes4(bytes + stride + 4);
+        const uint32_t b6 = mc_bytes4(bytes + 2u * stride + 4);
+        const uint32_t b7 = mc_bytes4(bytes + 3u * stride + 4);
+        columns[8] = mc_sxtb16(b4);
+        columns[12] = mc_sxtb16_ror8(b4);
+        columns[9] = mc_sxtb16(b5);
+        columns[13] = mc_sxtb16_ror8(b5);
+        columns[10] = mc_sxtb16(b6);
+        columns[14] = mc_sxtb16_ror8(b6);
+        columns[11] = mc_sxtb16(b7);
+        columns[15] = mc_sxtb16_ror8(b7);
+        bytes += 8;
+        columns += 16;
     }
 }
 
@@ -3560,17 +4291,18 @@ static const uint32_t *digits_conv1x1_4px_k16_to64_4px(
     const uint32_t *columns MC_UNUSED, const uint32_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED, int32_t out_zero MC_UNUSED)
 {
     __asm__ volatile(
-        "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
-        "sub sp, sp, #20\n"
-        "str r0, [sp, #12]\n"
-        "str r3, [sp, #8]\n"
-        "ldr r12, [r2, #0]\n"
-        "str r12, [sp, #0]\n"
-        "ldr r12, [r2, #4]\n"
-        "str r12, [sp, #4]\n"
+        "push {r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}\n"
+        "ldr r1, [r2, #0]\n"
+        "ldr r3, [r2, #4]\n"
         "add r0, r2, #8\n"
+        "movw r12, #52\n"
+        "mla r1, r1, r12, r0\n"
+        "mla r3, r3, r12, r1\n"
+        "sub r1, r1, r12\n"
+        "str r3, [sp, #48]\n"
+        "str r1, [sp, #8]\n"
         "1:\n"
-        "ldr r1, [sp, #12]\n"
+        "ldr r1, [sp]\n"
         "ldr r2, [r0, #8]\n"
         "ldr r3, [r0]\n"
         "sxtb16 lr, r2\n"
@@ -3693,47 +4425,44 @@ static const uint32_t *digits_conv1x1_4px_k16_to64_4px(
         "smlad r7, r12, lr, r7\n"
         "smlad r3, r12, r1, r3\n"
         "smlad r2, r5, r1, r2\n"
-        "ldr r1, [sp, #0]\n"
-        "subs r1, r1, #1\n"
-        "str r1, [sp, #0]\n"
-        "blt 3f\n"
+        "ldr r1, [sp, #8]\n"
+        "cmp r0, r1\n"
+        "bhi 3f\n"
         "ldr r1, [sp, #56]\n"
         "ldr r5, [r0, #40]\n"
         "smmla lr, r11, r5, r1\n"
-        "ldr r6, [sp, #8]\n"
+        "ldr r6, [sp, #12]\n"
         "smmla r12, r9, r5, r1\n"
         "ldr r9, [r0, #44]\n"
         "smmla r11, r7, r5, r1\n"
-        "ldrh r7, [r0, #48]\n"
+        "ldr r7, [r0, #48]\n"
         "smmla r5, r3, r5, r1\n"
-        "ldrh r3, [r0, #50]\n"
         "smmla r10, r10, r9, r1\n"
-        "add r7, r6, r7\n"
+        "uxtah r3, r6, r7\n"
         "smmla r8, r8, r9, r1\n"
-        "add r3, r6, r3\n"
-        "smmla r6, r4, r9, r1\n"
+        "add r6, r6, r7, lsr #16\n"
+        "smmla r7, r4, r9, r1\n"
         "ssat r4, #8, lr, asr #4\n"
         "smmla r1, r2, r9, r1\n"
         "ssat r2, #8, r12, asr #4\n"
-        "strb r4, [r7]\n"
-        "ssat r4, #8, r11, asr #4\n"
-        "strb r2, [r7, #64]\n"
-        "ssat r2, #8, r5, asr #4\n"
-        "strb r4, [r7, #128]\n"
-        "ssat r4, #8, r10, asr #4\n"
-        "strb r2, [r7, #192]\n"
-        "ssat r2, #8, r8, asr #4\n"
         "strb r4, [r3]\n"
-        "ssat r4, #8, r6, asr #4\n"
+        "ssat r4, #8, r11, asr #4\n"
         "strb r2, [r3, #64]\n"
-        "ssat r1, #8, r1, asr #4\n"
+        "ssat r2, #8, r5, asr #4\n"
         "strb r4, [r3, #128]\n"
+        "ssat r4, #8, r10, asr #4\n"
+        "strb r2, [r3, #192]\n"
+        "ssat r2, #8, r8, asr #4\n"
+        "strb r4, [r6]\n"
+        "ssat r3, #8, r7, asr #4\n"
+        "strb r2, [r6, #64]\n"
+        "ssat r1, #8, r1, asr #4\n"
+        "strb r3, [r6, #128]\n"
         "add r0, r0, #52\n"
-        "strb r1, [r3, #192]\n"
-        "bgt 1b\n"
-        "ldr r1, [sp, #0]\n"
-        "ldr r2, [sp, #4]\n"
-        "adds r1, r1, r2\n"
+        "strb r1, [r6, #192]\n"
+        "blo 1b\n"
+        "ldr r1, [sp, #48]\n"
+        "cmp r0, r1\n"
         "bne 1b\n"
         "b 4f\n"
         "3:\n"
@@ -3750,51 +4479,50 @@ static const uint32_t *digits_conv1x1_4px_k16_to64_4px(
         "vmov lr, s15\n"
         "vcvt.f32.s32 s15, s13\n"
         "vmov r12, s14\n"
-        "ldr r1, [sp, #8]\n"
         "vmov s14, r3\n"
-        "ldrh r3, [r0, #48]\n"
+        "ldr r1, [sp, #12]\n"
         "vmul.f32 s15, s15, s0\n"
-        "ldr r5, [sp, #60]\n"
+        "ldr r3, [r0, #48]\n"
         "vcvt.f32.s32 s14, s14\n"
-        "add r3, r1, r3\n"
+        "ldr r5, [sp, #60]\n"
         "vmov s13, r10\n"
-        "ssat lr, #16, lr\n"
+        "uxtah r6, r1, r3\n"
         "vcvtr.s32.f32 s15, s15\n"
-        "add lr, lr, r5\n"
+        "ssat lr, #16, lr\n"
         "vcvt.f32.s32 s13, s13\n"
         "vmul.f32 s14, s14, s0\n"
         "vldr s0, [r0, #44]\n"
-        "ssat r6, #8, lr\n"
-        "vmov lr, s15\n"
-        "strb r6, [r3]\n"
-        "vmul.f32 s15, s13, s0\n"
-        "ssat r12, #16, r12\n"
-        "vcvtr.s32.f32 s14, s14\n"
-        "add r12, r12, r5\n"
-        "vmov s13, r8\n"
-        "ssat r6, #8, r12\n"
-        "vcvtr.s32.f32 s15, s15\n"
-        "strb r6, [r3, #64]\n"
-        "vcvt.f32.s32 s13, s13\n"
-        "ssat lr, #16, lr\n"
-        "vmov r12, s14\n"
         "add lr, lr, r5\n"
         "vmov r11, s15\n"
-        "ssat r6, #8, lr\n"
+        "ssat r7, #8, lr\n"
         "vmul.f32 s15, s13, s0\n"
-        "strb r6, [r3, #128]\n"
-        "vmov s14, r4\n"
+        "strb r7, [r6]\n"
+        "vcvtr.s32.f32 s14, s14\n"
         "ssat lr, #16, r12\n"
-        "vmov s13, r2\n"
+        "vmov s13, r8\n"
         "add lr, lr, r5\n"
-        "vcvt.f32.s32 s14, s14\n"
-        "ssat r2, #8, lr\n"
-        "vcvt.f32.s32 s13, s13\n"
-        "ldrh r4, [r0, #50]\n"
         "vcvtr.s32.f32 s15, s15\n"
-        "strb r2, [r3, #192]\n"
+        "ssat r7, #8, lr\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "strb r7, [r6, #64]\n"
+        "vmov lr, s14\n"
+        "ssat r12, #16, r11\n"
+        "vmov r11, s15\n"
+        "add r12, r12, r5\n"
+        "vmul.f32 s15, s13, s0\n"
+        "ssat r7, #8, r12\n"
+        "vmov s14, r4\n"
+        "strb r7, [r6, #128]\n"
+        "vmov s13, r2\n"
+        "ssat lr, #16, lr\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "add lr, lr, r5\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "ssat r2, #8, lr\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "strb r2, [r6, #192]\n"
         "vmul.f32 s14, s14, s0\n"
-        "add r1, r1, r4\n"
+        "add r1, r1, r3, lsr #16\n"
         "vmul.f32 s13, s13, s0\n"
         "ssat lr, #16, r11\n"
         "vmov r12, s15\n"
@@ -3818,13 +4546,12 @@ static const uint32_t *digits_conv1x1_4px_k16_to64_4px(
         "strb r2, [r1, #128]\n"
         "strb r3, [r1, #192]\n"
         "add r0, r0, #52\n"
-        "ldr r1, [sp, #0]\n"
-        "ldr r2, [sp, #4]\n"
-        "adds r1, r1, r2\n"
+        "ldr r1, [sp, #48]\n"
+        "cmp r0, r1\n"
         "bne 1b\n"
         "4:\n"
-        "add sp, sp, #20\n"
-        "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n"
+        "add sp, sp, #16\n"
+        "pop {r4, r5, r6, r7, r8, r9, r10, r11, r12, pc}\n"
         ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
 }
 #pragma GCC diagnostic pop
@@ -4558,23 +5285,656 @@ void digits_dwconv5x5s2_12x12x64(const int8_t *ifmap, int8_t *ofmap, uint32_t *p
 }
 
 /* 4 pixels, a stride apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
-static void digits_conv1x1_4px_k24_to72_columns4(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
+static void digits_conv1x1_4px_k24n16_columns4(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
 {
-    for (uint32_t fours = inputs / 4u; fours != 0u; --fours) {
+    for (uint32_t rounds = inputs / 8u; rounds != 0u; --rounds) {
         const uint32_t b0 = mc_bytes4(bytes);
+        const uint32_t b1 = mc_bytes4(bytes + stride);
+        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
+        const uint32_t b3 = mc_bytes4(bytes + 3u * stride);
         columns[0] = mc_sxtb16(b0);
         columns[4] = mc_sxtb16_ror8(b0);
-        const uint32_t b1 = mc_bytes4(bytes + stride);
         columns[1] = mc_sxtb16(b1);
         columns[5] = mc_sxtb16_ror8(b1);
-        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
         columns[2] = mc_sxtb16(b2);
         columns[6] = mc_sxtb16_ror8(b2);
-        const uint32_t b3 = mc_bytes4(bytes + 3u * stride);
         columns[3] = mc_sxtb16(b3);
         columns[7] = mc_sxtb16_ror8(b3);
-        bytes += 4;
-        columns += 8;
+        const uint32_t b4 = mc_bytes4(bytes + 4);
+        const uint32_t b5 = mc_bytes4(bytes + stride + 4);
+        const uint32_t b6 = mc_bytes4(bytes + 2u * stride + 4);
+        const uint32_t b7 = mc_bytes4(bytes + 3u * stride + 4);
+        columns[8] = mc_sxtb16(b4);
+        columns[12] = mc_sxtb16_ror8(b4);
+        columns[9] = mc_sxtb16(b5);
+        columns[13] = mc_sxtb16_ror8(b5);
+        columns[10] = mc_sxtb16(b6);
+        columns[14] = mc_sxtb16_ror8(b6);
+        columns[11] = mc_sxtb16(b7);
+        columns[15] = mc_sxtb16_ror8(b7);
+        bytes += 8;
+        columns += 16;
+    }
+}
+
+/* All output channels of 4 pixels, 2 at a time, pixels of the output a stride apart; returns the end of the stream. */
+#if MC_SCHEDULED
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverlength-strings"
+__attribute__((naked, noinline, used))
+static const uint32_t *digits_conv1x1_4px_k24n16_4px(
+    const uint32_t *columns MC_UNUSED, const uint32_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED, int32_t out_zero MC_UNUSED, uint32_t stride MC_UNUSED)
+{
+    __asm__ volatile(
+        "sub r1, r1, #128\n"
+        "push {r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}\n"
+        "ldr r12, [r2, #0]\n"
+        "str r12, [sp, #8]\n"
+        "ldr r12, [r2, #4]\n"
+        "str r12, [sp, #48]\n"
+        "add r0, r2, #8\n"
+        "1:\n"
+        "ldr r1, [sp]\n"
+        "ldr r2, [r0, #8]\n"
+        "ldr r10, [r0]\n"
+        "sxtb16 r5, r2, ror #8\n"
+        "ldr r3, [r1]\n"
+        "sxtb16 r6, r2\n"
+        "ldr r2, [r1, #4]\n"
+        "ldr r7, [r0, #4]\n"
+        "smlad lr, r6, r3, r10\n"
+        "smlad r12, r6, r2, r10\n"
+        "ldr r4, [r1, #8]\n"
+        "smlad r9, r5, r3, r7\n"
+        "ldr r3, [r1, #12]\n"
+        "smlad r11, r6, r4, r10\n"
+        "smlad r8, r5, r2, r7\n"
+        "smlad r10, r6, r3, r10\n"
+        "ldr r2, [r0, #12]\n"
+        "smlad r6, r5, r3, r7\n"
+        "smlad r7, r5, r4, r7\n"
+        "ldr r3, [r1, #20]\n"
+        "sxtb16 r5, r2\n"
+        "ldr r4, [r1, #16]\n"
+        "sxtb16 r2, r2, ror #8\n"
+        "smlad r12, r5, r3, r12\n"
+        "smlad r9, r2, r4, r9\n"
+        "smlad r8, r2, r3, r8\n"
+        "ldr r3, [r1, #28]\n"
+        "smlad lr, r5, r4, lr\n"
+        "ldr r4, [r1, #24]\n"
+        "smlad r10, r5, r3, r10\n"
+        "smlad r11, r5, r4, r11\n"
+        "ldr r5, [r0, #16]\n"
+        "smlad r6, r2, r3, r6\n"
+        "ldr r3, [r1, #32]\n"
+        "smlad r7, r2, r4, r7\n"
+        "sxtb16 r4, r5, ror #8\n"
+        "smlad r9, r4, r3, r9\n"
+        "sxtb16 r5, r5\n"
+        "ldr r2, [r1, #36]\n"
+        "smlad lr, r5, r3, lr\n"
+        "ldr r3, [r1, #40]\n"
+        "smlad r8, r4, r2, r8\n"
+        "smlad r11, r5, r3, r11\n"
+        "smlad r7, r4, r3, r7\n"
+        "ldr r3, [r1, #44]\n"
+        "smlad r12, r5, r2, r12\n"
+        "smlad r10, r5, r3, r10\n"
+        "ldr r2, [r0, #20]\n"
+        "smlad r6, r4, r3, r6\n"
+        "ldr r3, [r1, #48]\n"
+        "sxtb16 r5, r2\n"
+        "smlad lr, r5, r3, lr\n"
+        "sxtb16 r4, r2, ror #8\n"
+        "ldr r2, [r1, #52]\n"
+        "smlad r9, r4, r3, r9\n"
+        "smlad r12, r5, r2, r12\n"
+        "ldr r3, [r1, #56]\n"
+        "smlad r8, r4, r2, r8\n"
+        "ldr r2, [r1, #60]\n"
+        "smlad r11, r5, r3, r11\n"
+        "smlad r10, r5, r2, r10\n"
+        "ldr r5, [r0, #24]\n"
+        "smlad r7, r4, r3, r7\n"
+        "sxtb16 r3, r5\n"
+        "smlad r6, r4, r2, r6\n"
+        "ldr r2, [r1, #64]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad r9, r5, r2, r9\n"
+        "ldr r4, [r1, #72]\n"
+        "smlad lr, r3, r2, lr\n"
+        "ldr r2, [r1, #68]\n"
+        "smlad r7, r5, r4, r7\n"
+        "smlad r12, r3, r2, r12\n"
+        "smlad r8, r5, r2, r8\n"
+        "ldr r2, [r1, #76]\n"
+        "smlad r11, r3, r4, r11\n"
+        "smlad r10, r3, r2, r10\n"
+        "ldr r3, [r0, #28]\n"
+        "smlad r6, r5, r2, r6\n"
+        "ldr r2, [r1, #84]\n"
+        "sxtb16 r5, r3, ror #8\n"
+        "ldr r4, [r1, #80]\n"
+        "smlad r8, r5, r2, r8\n"
+        "sxtb16 r3, r3\n"
+        "smlad r9, r5, r4, r9\n"
+        "smlad lr, r3, r4, lr\n"
+        "ldr r4, [r1, #88]\n"
+        "smlad r12, r3, r2, r12\n"
+        "ldr r2, [r1, #92]\n"
+        "smlad r7, r5, r4, r7\n"
+        "smlad r10, r3, r2, r10\n"
+        "smlad r11, r3, r4, r11\n"
+        "ldr r3, [r0, #32]\n"
+        "ldr r4, [r1, #96]\n"
+        "smlad r6, r5, r2, r6\n"
+        "sxtb16 r5, r3\n"
+        "smlad lr, r5, r4, lr\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "ldr r2, [r1, #104]\n"
+        "smlad r9, r3, r4, r9\n"
+        "ldr r4, [r1, #100]\n"
+        "smlad r7, r3, r2, r7\n"
+        "smlad r8, r3, r4, r8\n"
+        "smlad r12, r5, r4, r12\n"
+        "ldr r4, [r1, #108]\n"
+        "smlad r11, r5, r2, r11\n"
+        "ldr r2, [r0, #36]\n"
+        "smlad r10, r5, r4, r10\n"
+        "sxtb16 r5, r2\n"
+        "smlad r6, r3, r4, r6\n"
+        "ldr r3, [r1, #116]\n"
+        "sxtb16 r4, r2, ror #8\n"
+        "smlad r12, r5, r3, r12\n"
+        "ldr r2, [r1, #112]\n"
+        "smlad r8, r4, r3, r8\n"
+        "smlad lr, r5, r2, lr\n"
+        "ldr r3, [r1, #120]\n"
+        "smlad r9, r4, r2, r9\n"
+        "ldr r2, [r1, #124]\n"
+        "smlad r11, r5, r3, r11\n"
+        "smlad r6, r4, r2, r6\n"
+        "smlad r10, r5, r2, r10\n"
+        "smlad r7, r4, r3, r7\n"
+        "2:\n"
+        "ldr r2, [r0, #40]\n"
+        "ldr r3, [r1, #128]\n"
+        "sxtb16 r5, r2\n"
+        "ldr r4, [r1, #132]\n"
+        "sxtb16 r2, r2, ror #8\n"
+        "smlad lr, r5, r3, lr\n"
+        "smlad r9, r2, r3, r9\n"
+        "ldr r3, [r1, #136]\n"
+        "smlad r12, r5, r4, r12\n"
+        "smlad r8, r2, r4, r8\n"
+        "ldr r4, [r1, #140]\n"
+        "smlad r11, r5, r3, r11\n"
+        "smlad r7, r2, r3, r7\n"
+        "ldr r3, [r0, #44]\n"
+        "smlad r10, r5, r4, r10\n"
+        "ldr r5, [r1, #144]\n"
+        "smlad r6, r2, r4, r6\n"
+        "sxtb16 r4, r3\n"
+        "ldr r2, [r1, #148]\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "smlad lr, r4, r5, lr\n"
+        "smlad r9, r3, r5, r9\n"
+        "ldr r5, [r1, #152]\n"
+        "smlad r12, r4, r2, r12\n"
+        "smlad r8, r3, r2, r8\n"
+        "ldr r2, [r1, #156]\n"
+        "smlad r11, r4, r5, r11\n"
+        "smlad r7, r3, r5, r7\n"
+        "ldr r5, [r0, #48]\n"
+        "smlad r10, r4, r2, r10\n"
+        "ldr r4, [r1, #160]\n"
+        "smlad r6, r3, r2, r6\n"
+        "sxtb16 r3, r5\n"
+        "ldr r2, [r1, #164]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad lr, r3, r4, lr\n"
+        "smlad r9, r5, r4, r9\n"
+        "ldr r4, [r1, #168]\n"
+        "smlad r12, r3, r2, r12\n"
+        "smlad r8, r5, r2, r8\n"
+        "ldr r2, [r1, #172]\n"
+        "smlad r11, r3, r4, r11\n"
+        "smlad r7, r5, r4, r7\n"
+        "ldr r4, [r0, #52]\n"
+        "smlad r10, r3, r2, r10\n"
+        "ldr r3, [r1, #176]\n"
+        "smlad r6, r5, r2, r6\n"
+        "sxtb16 r5, r4\n"
+        "ldr r2, [r1, #180]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad lr, r5, r3, lr\n"
+        "smlad r9, r4, r3, r9\n"
+        "ldr r3, [r1, #184]\n"
+        "smlad r12, r5, r2, r12\n"
+        "smlad r8, r4, r2, r8\n"
+        "ldr r2, [r1, #188]\n"
+        "smlad r11, r5, r3, r11\n"
+        "smlad r7, r4, r3, r7\n"
+        "ldr r3, [r0, #56]\n"
+        "smlad r10, r5, r2, r10\n"
+        "ldr r5, [r1, #192]\n"
+        "smlad r6, r4, r2, r6\n"
+        "sxtb16 r4, r3\n"
+        "ldr r2, [r1, #196]\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "smlad lr, r4, r5, lr\n"
+        "smlad r9, r3, r5, r9\n"
+        "ldr r5, [r1, #200]\n"
+        "smlad r12, r4, r2, r12\n"
+        "smlad r8, r3, r2, r8\n"
+        "ldr r2, [r1, #204]\n"
+        "smlad r11, r4, r5, r11\n"
+        "smlad r7, r3, r5, r7\n"
+        "ldr r5, [r0, #60]\n"
+        "smlad r10, r4, r2, r10\n"
+        "ldr r4, [r1, #208]\n"
+        "smlad r6, r3, r2, r6\n"
+        "sxtb16 r3, r5\n"
+        "ldr r2, [r1, #212]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad lr, r3, r4, lr\n"
+        "smlad r9, r5, r4, r9\n"
+        "ldr r4, [r1, #216]\n"
+        "smlad r12, r3, r2, r12\n"
+        "smlad r8, r5, r2, r8\n"
+        "ldr r2, [r1, #220]\n"
+        "smlad r11, r3, r4, r11\n"
+        "smlad r7, r5, r4, r7\n"
+        "ldr r4, [r0, #64]\n"
+        "smlad r10, r3, r2, r10\n"
+        "ldr r3, [r1, #224]\n"
+        "smlad r6, r5, r2, r6\n"
+        "sxtb16 r5, r4\n"
+        "ldr r2, [r1, #228]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad lr, r5, r3, lr\n"
+        "smlad r9, r4, r3, r9\n"
+        "ldr r3, [r1, #232]\n"
+        "smlad r12, r5, r2, r12\n"
+        "smlad r8, r4, r2, r8\n"
+        "ldr r2, [r1, #236]\n"
+        "smlad r11, r5, r3, r11\n"
+        "smlad r7, r4, r3, r7\n"
+        "ldr r3, [r0, #68]\n"
+        "smlad r10, r5, r2, r10\n"
+        "ldr r5, [r1, #240]\n"
+        "smlad r6, r4, r2, r6\n"
+        "sxtb16 r4, r3\n"
+        "ldr r2, [r1, #244]\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "smlad lr, r4, r5, lr\n"
+        "smlad r9, r3, r5, r9\n"
+        "ldr r5, [r1, #248]\n"
+        "smlad r12, r4, r2, r12\n"
+        "smlad r8, r3, r2, r8\n"
+        "ldr r2, [r1, #252]\n"
+        "smlad r11, r4, r5, r11\n"
+        "smlad r7, r3, r5, r7\n"
+        "ldr r5, [r0, #72]\n"
+        "smlad r10, r4, r2, r10\n"
+        "ldr r4, [r1, #256]\n"
+        "smlad r6, r3, r2, r6\n"
+        "sxtb16 r3, r5\n"
+        "ldr r2, [r1, #260]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad lr, r3, r4, lr\n"
+        "smlad r9, r5, r4, r9\n"
+        "ldr r4, [r1, #264]\n"
+        "smlad r12, r3, r2, r12\n"
+        "smlad r8, r5, r2, r8\n"
+        "ldr r2, [r1, #268]\n"
+        "smlad r11, r3, r4, r11\n"
+        "smlad r7, r5, r4, r7\n"
+        "ldr r4, [r0, #76]\n"
+        "smlad r10, r3, r2, r10\n"
+        "ldr r3, [r1, #272]\n"
+        "smlad r6, r5, r2, r6\n"
+        "sxtb16 r5, r4\n"
+        "ldr r2, [r1, #276]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad lr, r5, r3, lr\n"
+        "smlad r9, r4, r3, r9\n"
+        "ldr r3, [r1, #280]\n"
+        "smlad r12, r5, r2, r12\n"
+        "smlad r8, r4, r2, r8\n"
+        "ldr r2, [r1, #284]\n"
+        "smlad r11, r5, r3, r11\n"
+        "smlad r7, r4, r3, r7\n"
+        "ldr r3, [r0, #80]\n"
+        "smlad r10, r5, r2, r10\n"
+        "ldr r5, [r1, #288]\n"
+        "smlad r6, r4, r2, r6\n"
+        "sxtb16 r4, r3\n"
+        "ldr r2, [r1, #292]\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "smlad lr, r4, r5, lr\n"
+        "smlad r9, r3, r5, r9\n"
+        "ldr r5, [r1, #296]\n"
+        "smlad r12, r4, r2, r12\n"
+        "smlad r8, r3, r2, r8\n"
+        "ldr r2, [r1, #300]\n"
+        "smlad r11, r4, r5, r11\n"
+        "smlad r7, r3, r5, r7\n"
+        "ldr r5, [r0, #84]\n"
+        "smlad r10, r4, r2, r10\n"
+        "ldr r4, [r1, #304]\n"
+        "smlad r6, r3, r2, r6\n"
+        "sxtb16 r3, r5\n"
+        "ldr r2, [r1, #308]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad lr, r3, r4, lr\n"
+        "smlad r9, r5, r4, r9\n"
+        "ldr r4, [r1, #312]\n"
+        "smlad r12, r3, r2, r12\n"
+        "smlad r8, r5, r2, r8\n"
+        "ldr r2, [r1, #316]\n"
+        "add r1, r1, #192\n"
+        "smlad r11, r3, r4, r11\n"
+        "smlad r7, r5, r4, r7\n"
+        "ldr r4, [sp, #4]\n"
+        "add r0, r0, #48\n"
+        "smlad r10, r3, r2, r10\n"
+        "cmp r1, r4\n"
+        "smlad r6, r5, r2, r6\n"
+        "bne 2b\n"
+        "ldr r2, [sp, #8]\n"
+        "subs r2, r2, #1\n"
+        "str r2, [sp, #8]\n"
+        "blt 3f\n"
+        "ldr r1, [sp, #56]\n"
+        "ldr r2, [r0, #40]\n"
+        "ldr r3, [sp, #12]\n"
+        "smmla lr, lr, r2, r1\n"
+        "ldr r4, [r0, #48]\n"
+        "smmla r12, r12, r2, r1\n"
+        "ldr r5, [r0, #44]\n"
+        "smmla r11, r11, r2, r1\n"
+        "smmla r10, r10, r2, r1\n"
+        "uxtah r2, r3, r4\n"
+        "smmla r9, r9, r5, r1\n"
+        "add r3, r3, r4, lsr #16\n"
+        "smmla r8, r8, r5, r1\n"
+        "ldr r4, [sp, #64]\n"
+        "smmla r7, r7, r5, r1\n"
+        "ssat lr, #8, lr, asr #4\n"
+        "smmla r1, r6, r5, r1\n"
+        "ssat r5, #8, r12, asr #4\n"
+        "add r6, r2, r4\n"
+        "ssat r11, #8, r11, asr #4\n"
+        "add r12, r3, r4\n"
+        "ssat r10, #8, r10, asr #4\n"
+        "strb lr, [r2]\n"
+        "ssat r2, #8, r9, asr #4\n"
+        "add r9, r6, r4\n"
+        "ssat r8, #8, r8, asr #4\n"
+        "strb r5, [r6]\n"
+        "strb r11, [r9]\n"
+        "add r5, r9, r4\n"
+        "ssat r6, #8, r7, asr #4\n"
+        "strb r10, [r5]\n"
+        "ssat r1, #8, r1, asr #4\n"
+        "strb r2, [r3]\n"
+        "add r2, r12, r4\n"
+        "strb r8, [r12]\n"
+        "add r3, r2, r4\n"
+        "strb r6, [r2]\n"
+        "add r0, r0, #52\n"
+        "strb r1, [r3]\n"
+        "bgt 1b\n"
+        "ldr r1, [sp, #8]\n"
+        "ldr r2, [sp, #48]\n"
+        "adds r1, r1, r2\n"
+        "bne 1b\n"
+        "b 4f\n"
+        "3:\n"
+        "vmov s15, lr\n"
+        "vcvt.f32.s32 s15, s15\n"
+        "vldr s0, [r0, #40]\n"
+        "vmov s14, r12\n"
+        "vmul.f32 s15, s15, s0\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "vmul.f32 s14, s14, s0\n"
+        "vmov s13, r11\n"
+        "vmov lr, s15\n"
+        "vcvt.f32.s32 s15, s13\n"
+        "ldr r1, [sp, #12]\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "ldr r2, [sp, #64]\n"
+        "vmov s13, r10\n"
+        "ldr r3, [r0, #48]\n"
+        "vmul.f32 s15, s15, s0\n"
+        "ldr r4, [sp, #60]\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "uxtah r5, r1, r3\n"
+        "vmov r12, s14\n"
+        "ssat lr, #16, lr\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "add lr, lr, r4\n"
+        "vmul.f32 s14, s13, s0\n"
+        "ssat r10, #8, lr\n"
+        "vmov s13, r9\n"
+        "strb r10, [r5]\n"
+        "vmov lr, s15\n"
+        "add r5, r5, r2\n"
+        "vcvt.f32.s32 s15, s13\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "vldr s0, [r0, #44]\n"
+        "ssat r12, #16, r12\n"
+        "vmov s13, r8\n"
+        "add r12, r12, r4\n"
+        "vmul.f32 s15, s15, s0\n"
+        "ssat r8, #8, r12\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "strb r8, [r5]\n"
+        "vmov r12, s14\n"
+        "add r5, r5, r2\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "ssat lr, #16, lr\n"
+        "vmul.f32 s14, s13, s0\n"
+        "add lr, lr, r4\n"
+        "vmov s13, r7\n"
+        "ssat r7, #8, lr\n"
+        "vmov lr, s15\n"
+        "strb r7, [r5]\n"
+        "vcvt.f32.s32 s15, s13\n"
+        "add r5, r5, r2\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "ssat r12, #16, r12\n"
+        "vmov s13, r6\n"
+        "add r12, r12, r4\n"
+        "vmul.f32 s15, s15, s0\n"
+        "ssat r6, #8, r12\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "add r1, r1, r3, lsr #16\n"
+        "vmov r12, s14\n"
+        "ssat lr, #16, lr\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "add lr, lr, r4\n"
+        "vmul.f32 s14, s13, s0\n"
+        "ssat r3, #8, lr\n"
+        "strb r6, [r5]\n"
+        "ssat lr, #16, r12\n"
+        "vmov r12, s15\n"
+        "add lr, lr, r4\n"
+        "vcvtr.s32.f32 s15, s14\n"
+        "ssat r5, #8, lr\n"
+        "strb r3, [r1]\n"
+        "ssat lr, #16, r12\n"
+        "add r1, r1, r2\n"
+        "add lr, lr, r4\n"
+        "vmov r12, s15\n"
+        "ssat r3, #8, lr\n"
+        "strb r5, [r1]\n"
+        "ssat lr, #16, r12\n"
+        "add r1, r1, r2\n"
+        "strb r3, [r1]\n"
+        "add lr, lr, r4\n"
+        "ssat r3, #8, lr\n"
+        "add r1, r1, r2\n"
+        "strb r3, [r1]\n"
+        "add r0, r0, #52\n"
+        "ldr r1, [sp, #8]\n"
+        "ldr r2, [sp, #48]\n"
+        "adds r1, r1, r2\n"
+        "bne 1b\n"
+        "4:\n"
+        "add sp, sp, #16\n"
+        "pop {r4, r5, r6, r7, r8, r9, r10, r11, r12, pc}\n"
+        ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
+}
+#pragma GCC diagnostic pop
+#else
+static const uint32_t *digits_conv1x1_4px_k24n16_4px(
+    const uint32_t *columns, const uint32_t *end, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero, uint32_t stride)
+{
+    const uint32_t floating = stream[1];
+    uint32_t blocks = stream[0] + floating;
+    stream += 2;
+    for (; blocks != 0u; --blocks) {
+        int32_t a00 = (int32_t)stream[0];
+        int32_t a01 = (int32_t)stream[0];
+        int32_t a02 = (int32_t)stream[0];
+        int32_t a03 = (int32_t)stream[0];
+        int32_t a10 = (int32_t)stream[1];
+        int32_t a11 = (int32_t)stream[1];
+        int32_t a12 = (int32_t)stream[1];
+        int32_t a13 = (int32_t)stream[1];
+        stream += 2;
+        for (const uint32_t *column = columns; column != end; column += 8) {
+            uint32_t w0, w1, x;
+            w0 = stream[0];
+            w1 = mc_sxtb16_ror8(w0);
+            w0 = mc_sxtb16(w0);
+            x = column[0];
+            a00 = mc_smlad_loop(w0, x, a00);
+            a10 = mc_smlad_loop(w1, x, a10);
+            x = column[1];
+            a01 = mc_smlad_loop(w0, x, a01);
+            a11 = mc_smlad_loop(w1, x, a11);
+            x = column[2];
+            a02 = mc_smlad_loop(w0, x, a02);
+            a12 = mc_smlad_loop(w1, x, a12);
+            x = column[3];
+            a03 = mc_smlad_loop(w0, x, a03);
+            a13 = mc_smlad_loop(w1, x, a13);
+            w0 = stream[1];
+            w1 = mc_sxtb16_ror8(w0);
+            w0 = mc_sxtb16(w0);
+            x = column[4];
+            a00 = mc_smlad_loop(w0, x, a00);
+            a10 = mc_smlad_loop(w1, x, a10);
+            x = column[5];
+            a01 = mc_smlad_loop(w0, x, a01);
+            a11 = mc_smlad_loop(w1, x, a11);
+            x = column[6];
+            a02 = mc_smlad_loop(w0, x, a02);
+            a12 = mc_smlad_loop(w1, x, a12);
+            x = column[7];
+            a03 = mc_smlad_loop(w0, x, a03);
+            a13 = mc_smlad_loop(w1, x, a13);
+            stream += 2;
+        }
+        if (blocks > floating) {
+            {
+                const int32_t multiplier = (int32_t)stream[0];
+                int8_t *const y = ofmap + (stream[2] & 0xFFFFu);
+                y[0] = (int8_t)mc_requantize(a00, multiplier, addend, 4);
+                y[stride] = (int8_t)mc_requantize(a01, multiplier, addend, 4);
+                y[2u * stride] = (int8_t)mc_requantize(a02, multiplier, addend, 4);
+                y[3u * stride] = (int8_t)mc_requantize(a03, multiplier, addend, 4);
+            }
+            {
+                const int32_t multiplier = (int32_t)stream[1];
+                int8_t *const y = ofmap + (stream[2] >> 16);
+                y[0] = (int8_t)mc_requantize(a10, multiplier, addend, 4);
+                y[stride] = (int8_t)mc_requantize(a11, multiplier, addend, 4);
+                y[2u * stride] = (int8_t)mc_requantize(a12, multiplier, addend, 4);
+                y[3u * stride] = (int8_t)mc_requantize(a13, multiplier, addend, 4);
+            }
+        } else {
+            {
+                const float multiplier = mc_float_of_bits(stream[0]);
+                int8_t *const y = ofmap + (stream[2] & 0xFFFFu);
+                y[0] = (int8_t)mc_requantize_float(a00, multiplier, out_zero);
+                y[stride] = (int8_t)mc_requantize_float(a01, multiplier, out_zero);
+                y[2u * stride] = (int8_t)mc_requantize_float(a02, multiplier, out_zero);
+                y[3u * stride] = (int8_t)mc_requantize_float(a03, multiplier, out_zero);
+            }
+            {
+                const float multiplier = mc_float_of_bits(stream[1]);
+                int8_t *const y = ofmap + (stream[2] >> 16);
+                y[0] = (int8_t)mc_requantize_float(a10, multiplier, out_zero);
+                y[stride] = (int8_t)mc_requantize_float(a11, multiplier, out_zero);
+                y[2u * stride] = (int8_t)mc_requantize_float(a12, multiplier, out_zero);
+                y[3u * stride] = (int8_t)mc_requantize_float(a13, multiplier, out_zero);
+            }
+        }
+        stream += 3;
+    }
+    return stream;
+}
+#endif
+
+/*
+ * 1x1 convolution, 4 pixels at a time.
+ * Weights: inputs, groups, in_stride, out_stride; numbers of blocks; for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
+ * Serves:
+ *   Conv 'node_Conv_371_quant' 1x64x6x6 -> 1x24x6x6
+ */
+void digits_conv1x1_4px_k24n16(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
+                               int32_t addend, int32_t out_zero)
+{
+    const uint32_t inputs = weights[0];
+    uint32_t groups = weights[1];
+    const uint32_t in_stride = weights[2];
+    const uint32_t out_stride = weights[3];
+    weights += 4;
+    const uint32_t steps = (inputs + 3u) / 4u * 2u;
+    for (; groups != 0u; --groups) {
+        digits_conv1x1_4px_k24n16_columns4(ifmap, inputs, in_stride, columns);
+        (void)digits_conv1x1_4px_k24n16_4px(columns, columns + 4u * steps, weights, ofmap, addend, out_zero, out_stride);
+        ifmap += 4u * in_stride;
+        ofmap += 4u * out_stride;
+    }
+}
+
+/* 4 pixels, a stride apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
+static void digits_conv1x1_4px_k24_to72_columns4(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
+{
+    for (uint32_t rounds = inputs / 8u; rounds != 0u; --rounds) {
+        const uint32_t b0 = mc_bytes4(bytes);
+        const uint32_t b1 = mc_bytes4(bytes + stride);
+        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
+        const uint32_t b3 = mc_bytes4(bytes + 3u * stride);
+        columns[0] = mc_sxtb16(b0);
+        columns[4] = mc_sxtb16_ror8(b0);
+        columns[1] = mc_sxtb16(b1);
+        columns[5] = mc_sxtb16_ror8(b1);
+        columns[2] = mc_sxtb16(b2);
+        columns[6] = mc_sxtb16_ror8(b2);
+        columns[3] = mc_sxtb16(b3);
+        columns[7] = mc_sxtb16_ror8(b3);
+        const uint32_t b4 = mc_bytes4(bytes + 4);
+        const uint32_t b5 = mc_bytes4(bytes + stride + 4);
+        const uint32_t b6 = mc_bytes4(bytes + 2u * stride + 4);
+        const uint32_t b7 = mc_bytes4(bytes + 3u * stride + 4);
+        columns[8] = mc_sxtb16(b4);
+        columns[12] = mc_sxtb16_ror8(b4);
+        columns[9] = mc_sxtb16(b5);
+        columns[13] = mc_sxtb16_ror8(b5);
+        columns[10] = mc_sxtb16(b6);
+        columns[14] = mc_sxtb16_ror8(b6);
+        columns[11] = mc_sxtb16(b7);
+        columns[15] = mc_sxtb16_ror8(b7);
+        bytes += 8;
+        columns += 16;
     }
 }
 
@@ -4587,17 +5947,18 @@ static const uint32_t *digits_conv1x1_4px_k24_to72_4px(
     const uint32_t *columns MC_UNUSED, const uint32_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED, int32_t out_zero MC_UNUSED)
 {
     __asm__ volatile(
-        "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
-        "sub sp, sp, #20\n"
-        "str r0, [sp, #12]\n"
-        "str r3, [sp, #8]\n"
-        "ldr r12, [r2, #0]\n"
-        "str r12, [sp, #0]\n"
-        "ldr r12, [r2, #4]\n"
-        "str r12, [sp, #4]\n"
+        "push {r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}\n"
+        "ldr r1, [r2, #0]\n"
+        "ldr r3, [r2, #4]\n"
         "add r0, r2, #8\n"
+        "movw r12, #68\n"
+        "mla r1, r1, r12, r0\n"
+        "mla r3, r3, r12, r1\n"
+        "sub r1, r1, r12\n"
+        "str r3, [sp, #48]\n"
+        "str r1, [sp, #8]\n"
         "1:\n"
-        "ldr r1, [sp, #12]\n"
+        "ldr r1, [sp]\n"
         "ldr r2, [r0, #8]\n"
         "ldr r3, [r0]\n"
         "sxtb16 lr, r2\n"
@@ -4780,47 +6141,44 @@ static const uint32_t *digits_conv1x1_4px_k24_to72_4px(
         "smlad r4, r12, r5, r4\n"
         "smlad r3, lr, r1, r3\n"
         "smlad r2, r12, r1, r2\n"
-        "ldr r1, [sp, #0]\n"
-        "subs r1, r1, #1\n"
-        "str r1, [sp, #0]\n"
-        "blt 3f\n"
+        "ldr r1, [sp, #8]\n"
+        "cmp r0, r1\n"
+        "bhi 3f\n"
         "ldr r1, [sp, #56]\n"
         "ldr r5, [r0, #56]\n"
         "smmla lr, r11, r5, r1\n"
-        "ldr r6, [sp, #8]\n"
+        "ldr r6, [sp, #12]\n"
         "smmla r12, r9, r5, r1\n"
         "ldr r9, [r0, #60]\n"
         "smmla r11, r7, r5, r1\n"
-        "ldrh r7, [r0, #64]\n"
+        "ldr r7, [r0, #64]\n"
         "smmla r5, r3, r5, r1\n"
-        "ldrh r3, [r0, #66]\n"
         "smmla r10, r10, r9, r1\n"
-        "add r7, r6, r7\n"
+        "uxtah r3, r6, r7\n"
         "smmla r8, r8, r9, r1\n"
-        "add r3, r6, r3\n"
-        "smmla r6, r4, r9, r1\n"
+        "add r6, r6, r7, lsr #16\n"
+        "smmla r7, r4, r9, r1\n"
         "ssat r4, #8, lr, asr #4\n"
         "smmla r1, r2, r9, r1\n"
         "ssat r2, #8, r12, asr #4\n"
-        "strb r4, [r7]\n"
-        "ssat r4, #8, r11, asr #4\n"
-        "strb r2, [r7, #72]\n"
-        "ssat r2, #8, r5, asr #4\n"
-        "strb r4, [r7, #144]\n"
-        "ssat r4, #8, r10, asr #4\n"
-        "strb r2, [r7, #216]\n"
-        "ssat r2, #8, r8, asr #4\n"
         "strb r4, [r3]\n"
-        "ssat r4, #8, r6, asr #4\n"
+        "ssat r4, #8, r11, asr #4\n"
         "strb r2, [r3, #72]\n"
-        "ssat r1, #8, r1, asr #4\n"
+        "ssat r2, #8, r5, asr #4\n"
         "strb r4, [r3, #144]\n"
+        "ssat r4, #8, r10, asr #4\n"
+        "strb r2, [r3, #216]\n"
+        "ssat r2, #8, r8, asr #4\n"
+        "strb r4, [r6]\n"
+        "ssat r3, #8, r7, asr #4\n"
+        "strb r2, [r6, #72]\n"
+        "ssat r1, #8, r1, asr #4\n"
+        "strb r3, [r6, #144]\n"
         "add r0, r0, #68\n"
-        "strb r1, [r3, #216]\n"
-        "bgt 1b\n"
-        "ldr r1, [sp, #0]\n"
-        "ldr r2, [sp, #4]\n"
-        "adds r1, r1, r2\n"
+        "strb r1, [r6, #216]\n"
+        "blo 1b\n"
+        "ldr r1, [sp, #48]\n"
+        "cmp r0, r1\n"
         "bne 1b\n"
         "b 4f\n"
         "3:\n"
@@ -4837,51 +6195,50 @@ static const uint32_t *digits_conv1x1_4px_k24_to72_4px(
         "vmov lr, s15\n"
         "vcvt.f32.s32 s15, s13\n"
         "vmov r12, s14\n"
-        "ldr r1, [sp, #8]\n"
         "vmov s14, r3\n"
-        "ldrh r3, [r0, #64]\n"
+        "ldr r1, [sp, #12]\n"
         "vmul.f32 s15, s15, s0\n"
-        "ldr r5, [sp, #60]\n"
+        "ldr r3, [r0, #64]\n"
         "vcvt.f32.s32 s14, s14\n"
-        "add r3, r1, r3\n"
+        "ldr r5, [sp, #60]\n"
         "vmov s13, r10\n"
-        "ssat lr, #16, lr\n"
+        "uxtah r6, r1, r3\n"
         "vcvtr.s32.f32 s15, s15\n"
-        "add lr, lr, r5\n"
+        "ssat lr, #16, lr\n"
         "vcvt.f32.s32 s13, s13\n"
         "vmul.f32 s14, s14, s0\n"
         "vldr s0, [r0, #60]\n"
-        "ssat r6, #8, lr\n"
-        "vmov lr, s15\n"
-        "strb r6, [r3]\n"
-        "vmul.f32 s15, s13, s0\n"
-        "ssat r12, #16, r12\n"
-        "vcvtr.s32.f32 s14, s14\n"
-        "add r12, r12, r5\n"
-        "vmov s13, r8\n"
-        "ssat r6, #8, r12\n"
-        "vcvtr.s32.f32 s15, s15\n"
-        "strb r6, [r3, #72]\n"
-        "vcvt.f32.s32 s13, s13\n"
-        "ssat lr, #16, lr\n"
-        "vmov r12, s14\n"
         "add lr, lr, r5\n"
         "vmov r11, s15\n"
-        "ssat r6, #8, lr\n"
+        "ssat r7, #8, lr\n"
         "vmul.f32 s15, s13, s0\n"
-        "strb r6, [r3, #144]\n"
-        "vmov s14, r4\n"
+        "strb r7, [r6]\n"
+        "vcvtr.s32.f32 s14, s14\n"
         "ssat lr, #16, r12\n"
-        "vmov s13, r2\n"
+        "vmov s13, r8\n"
         "add lr, lr, r5\n"
-        "vcvt.f32.s32 s14, s14\n"
-        "ssat r2, #8, lr\n"
-        "vcvt.f32.s32 s13, s13\n"
-        "ldrh r4, [r0, #66]\n"
         "vcvtr.s32.f32 s15, s15\n"
-        "strb r2, [r3, #216]\n"
+        "ssat r7, #8, lr\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "strb r7, [r6, #72]\n"
+        "vmov lr, s14\n"
+        "ssat r12, #16, r11\n"
+        "vmov r11, s15\n"
+        "add r12, r12, r5\n"
+        "vmul.f32 s15, s13, s0\n"
+        "ssat r7, #8, r12\n"
+        "vmov s14, r4\n"
+        "strb r7, [r6, #144]\n"
+        "vmov s13, r2\n"
+        "ssat lr, #16, lr\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "add lr, lr, r5\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "ssat r2, #8, lr\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "strb r2, [r6, #216]\n"
         "vmul.f32 s14, s14, s0\n"
-        "add r1, r1, r4\n"
+        "add r1, r1, r3, lsr #16\n"
         "vmul.f32 s13, s13, s0\n"
         "ssat lr, #16, r11\n"
         "vmov r12, s15\n"
@@ -4905,13 +6262,12 @@ static const uint32_t *digits_conv1x1_4px_k24_to72_4px(
         "strb r2, [r1, #144]\n"
         "strb r3, [r1, #216]\n"
         "add r0, r0, #68\n"
-        "ldr r1, [sp, #0]\n"
-        "ldr r2, [sp, #4]\n"
-        "adds r1, r1, r2\n"
+        "ldr r1, [sp, #48]\n"
+        "cmp r0, r1\n"
         "bne 1b\n"
         "4:\n"
-        "add sp, sp, #20\n"
-        "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n"
+        "add sp, sp, #16\n"
+        "pop {r4, r5, r6, r7, r8, r9, r10, r11, r12, pc}\n"
         ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
 }
 #pragma GCC diagnostic pop
@@ -5616,518 +6972,35 @@ void digits_dwconv5x5_6x6x72(const int8_t *ifmap, int8_t *ofmap, uint32_t *plane
 }
 
 /* 4 pixels, a stride apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
-static void digits_conv1x1_4px_k16n8_columns4(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
-{
-    for (uint32_t fours = inputs / 4u; fours != 0u; --fours) {
-        const uint32_t b0 = mc_bytes4(bytes);
-        columns[0] = mc_sxtb16(b0);
-        columns[4] = mc_sxtb16_ror8(b0);
-        const uint32_t b1 = mc_bytes4(bytes + stride);
-        columns[1] = mc_sxtb16(b1);
-        columns[5] = mc_sxtb16_ror8(b1);
-        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
-        columns[2] = mc_sxtb16(b2);
-        columns[6] = mc_sxtb16_ror8(b2);
-        const uint32_t b3 = mc_bytes4(bytes + 3u * stride);
-        columns[3] = mc_sxtb16(b3);
-        columns[7] = mc_sxtb16_ror8(b3);
-        bytes += 4;
-        columns += 8;
-    }
-}
-
-/* All output channels of 4 pixels, 2 at a time, pixels of the output a stride apart; returns the end of the stream. */
-#if MC_SCHEDULED
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Woverlength-strings"
-__attribute__((naked, noinline, used))
-static const uint32_t *digits_conv1x1_4px_k16n8_4px(
-    const uint32_t *columns MC_UNUSED, const uint32_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED, int32_t out_zero MC_UNUSED, uint32_t stride MC_UNUSED)
-{
-    __asm__ volatile(
-        "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
-        "sub sp, sp, #20\n"
-        "str r0, [sp, #12]\n"
-        "str r3, [sp, #8]\n"
-        "sub r1, r1, #64\n"
-        "str r1, [sp, #16]\n"
-        "ldr r12, [r2, #0]\n"
-        "str r12, [sp, #0]\n"
-        "ldr r12, [r2, #4]\n"
-        "str r12, [sp, #4]\n"
-        "add r0, r2, #8\n"
-        "1:\n"
-        "ldr r1, [sp, #12]\n"
-        "ldr r2, [r0, #8]\n"
-        "ldr r10, [r0]\n"
-        "sxtb16 r5, r2, ror #8\n"
-        "ldr r3, [r1]\n"
-        "sxtb16 r7, r2\n"
-        "ldr r6, [r0, #4]\n"
-        "smlad lr, r7, r3, r10\n"
-        "ldr r2, [r1, #8]\n"
-        "ldr r4, [r1, #4]\n"
-        "smlad r9, r5, r3, r6\n"
-        "smlad r11, r7, r2, r10\n"
-        "smlad r8, r5, r4, r6\n"
-        "ldr r3, [r1, #12]\n"
-        "smlad r12, r7, r4, r10\n"
-        "smlad r10, r7, r3, r10\n"
-        "ldr r4, [r0, #12]\n"
-        "smlad r7, r5, r2, r6\n"
-        "smlad r6, r5, r3, r6\n"
-        "ldr r2, [r1, #16]\n"
-        "sxtb16 r5, r4\n"
-        "ldr r3, [r1, #20]\n"
-        "sxtb16 r4, r4, ror #8\n"
-        "smlad lr, r5, r2, lr\n"
-        "smlad r9, r4, r2, r9\n"
-        "ldr r2, [r1, #24]\n"
-        "smlad r12, r5, r3, r12\n"
-        "smlad r8, r4, r3, r8\n"
-        "ldr r3, [r1, #28]\n"
-        "smlad r11, r5, r2, r11\n"
-        "smlad r10, r5, r3, r10\n"
-        "smlad r7, r4, r2, r7\n"
-        "ldr r2, [r0, #16]\n"
-        "ldr r5, [r1, #32]\n"
-        "smlad r6, r4, r3, r6\n"
-        "sxtb16 r4, r2\n"
-        "ldr r3, [r1, #36]\n"
-        "smlad lr, r4, r5, lr\n"
-        "sxtb16 r2, r2, ror #8\n"
-        "smlad r12, r4, r3, r12\n"
-        "smlad r9, r2, r5, r9\n"
-        "ldr r5, [r1, #44]\n"
-        "smlad r8, r2, r3, r8\n"
-        "ldr r3, [r1, #40]\n"
-        "smlad r10, r4, r5, r10\n"
-        "smlad r7, r2, r3, r7\n"
-        "smlad r11, r4, r3, r11\n"
-        "ldr r3, [r0, #20]\n"
-        "ldr r4, [r1, #48]\n"
-        "smlad r6, r2, r5, r6\n"
-        "sxtb16 r5, r3, ror #8\n"
-        "ldr r2, [r1, #52]\n"
-        "sxtb16 r3, r3\n"
-        "smlad r9, r5, r4, r9\n"
-        "smlad lr, r3, r4, lr\n"
-        "ldr r4, [r1, #56]\n"
-        "smlad r8, r5, r2, r8\n"
-        "smlad r12, r3, r2, r12\n"
-        "ldr r2, [r1, #60]\n"
-        "smlad r11, r3, r4, r11\n"
-        "smlad r7, r5, r4, r7\n"
-        "smlad r10, r3, r2, r10\n"
-        "smlad r6, r5, r2, r6\n"
-        "2:\n"
-        "ldr r2, [r0, #24]\n"
-        "ldr r3, [r1, #64]\n"
-        "sxtb16 r5, r2\n"
-        "ldr r4, [r1, #68]\n"
-        "sxtb16 r2, r2, ror #8\n"
-        "smlad lr, r5, r3, lr\n"
-        "smlad r9, r2, r3, r9\n"
-        "ldr r3, [r1, #72]\n"
-        "smlad r12, r5, r4, r12\n"
-        "smlad r8, r2, r4, r8\n"
-        "ldr r4, [r1, #76]\n"
-        "smlad r11, r5, r3, r11\n"
-        "smlad r7, r2, r3, r7\n"
-        "ldr r3, [r0, #28]\n"
-        "smlad r10, r5, r4, r10\n"
-        "ldr r5, [r1, #80]\n"
-        "smlad r6, r2, r4, r6\n"
-        "sxtb16 r4, r3\n"
-        "ldr r2, [r1, #84]\n"
-        "sxtb16 r3, r3, ror #8\n"
-        "smlad lr, r4, r5, lr\n"
-        "smlad r9, r3, r5, r9\n"
-        "ldr r5, [r1, #88]\n"
-        "smlad r12, r4, r2, r12\n"
-        "smlad r8, r3, r2, r8\n"
-        "ldr r2, [r1, #92]\n"
-        "smlad r11, r4, r5, r11\n"
-        "smlad r7, r3, r5, r7\n"
-        "ldr r5, [r0, #32]\n"
-        "smlad r10, r4, r2, r10\n"
-        "ldr r4, [r1, #96]\n"
-        "smlad r6, r3, r2, r6\n"
-        "sxtb16 r3, r5\n"
-        "ldr r2, [r1, #100]\n"
-        "sxtb16 r5, r5, ror #8\n"
-        "smlad lr, r3, r4, lr\n"
-        "smlad r9, r5, r4, r9\n"
-        "ldr r4, [r1, #104]\n"
-        "smlad r12, r3, r2, r12\n"
-        "smlad r8, r5, r2, r8\n"
-        "ldr r2, [r1, #108]\n"
-        "smlad r11, r3, r4, r11\n"
-        "smlad r7, r5, r4, r7\n"
-        "ldr r4, [r0, #36]\n"
-        "smlad r10, r3, r2, r10\n"
-        "ldr r3, [r1, #112]\n"
-        "smlad r6, r5, r2, r6\n"
-        "sxtb16 r5, r4\n"
-        "ldr r2, [r1, #116]\n"
-        "sxtb16 r4, r4, ror #8\n"
-        "smlad lr, r5, r3, lr\n"
-        "smlad r9, r4, r3, r9\n"
-        "ldr r3, [r1, #120]\n"
-        "smlad r12, r5, r2, r12\n"
-        "smlad r8, r4, r2, r8\n"
-        "ldr r2, [r1, #124]\n"
-        "smlad r11, r5, r3, r11\n"
-        "smlad r7, r4, r3, r7\n"
-        "ldr r3, [r0, #40]\n"
-        "smlad r10, r5, r2, r10\n"
-        "ldr r5, [r1, #128]\n"
-        "smlad r6, r4, r2, r6\n"
-        "sxtb16 r4, r3\n"
-        "ldr r2, [r1, #132]\n"
-        "sxtb16 r3, r3, ror #8\n"
-        "smlad lr, r4, r5, lr\n"
-        "smlad r9, r3, r5, r9\n"
-        "ldr r5, [r1, #136]\n"
-        "smlad r12, r4, r2, r12\n"
-        "smlad r8, r3, r2, r8\n"
-        "ldr r2, [r1, #140]\n"
-        "smlad r11, r4, r5, r11\n"
-        "smlad r7, r3, r5, r7\n"
-        "ldr r5, [r0, #44]\n"
-        "smlad r10, r4, r2, r10\n"
-        "ldr r4, [r1, #144]\n"
-        "smlad r6, r3, r2, r6\n"
-        "sxtb16 r3, r5\n"
-        "ldr r2, [r1, #148]\n"
-        "sxtb16 r5, r5, ror #8\n"
-        "smlad lr, r3, r4, lr\n"
-        "smlad r9, r5, r4, r9\n"
-        "ldr r4, [r1, #152]\n"
-        "smlad r12, r3, r2, r12\n"
-        "smlad r8, r5, r2, r8\n"
-        "ldr r2, [r1, #156]\n"
-        "smlad r11, r3, r4, r11\n"
-        "smlad r7, r5, r4, r7\n"
-        "ldr r4, [r0, #48]\n"
-        "smlad r10, r3, r2, r10\n"
-        "ldr r3, [r1, #160]\n"
-        "smlad r6, r5, r2, r6\n"
-        "sxtb16 r5, r4\n"
-        "ldr r2, [r1, #164]\n"
-        "sxtb16 r4, r4, ror #8\n"
-        "smlad lr, r5, r3, lr\n"
-        "smlad r9, r4, r3, r9\n"
-        "ldr r3, [r1, #168]\n"
-        "smlad r12, r5, r2, r12\n"
-        "smlad r8, r4, r2, r8\n"
-        "ldr r2, [r1, #172]\n"
-        "smlad r11, r5, r3, r11\n"
-        "smlad r7, r4, r3, r7\n"
-        "ldr r3, [r0, #52]\n"
-        "smlad r10, r5, r2, r10\n"
-        "ldr r5, [r1, #176]\n"
-        "smlad r6, r4, r2, r6\n"
-        "sxtb16 r4, r3\n"
-        "ldr r2, [r1, #180]\n"
-        "sxtb16 r3, r3, ror #8\n"
-        "smlad lr, r4, r5, lr\n"
-        "smlad r9, r3, r5, r9\n"
-        "ldr r5, [r1, #184]\n"
-        "smlad r12, r4, r2, r12\n"
-        "smlad r8, r3, r2, r8\n"
-        "ldr r2, [r1, #188]\n"
-        "add r1, r1, #128\n"
-        "smlad r11, r4, r5, r11\n"
-        "smlad r7, r3, r5, r7\n"
-        "ldr r5, [sp, #16]\n"
-        "add r0, r0, #32\n"
-        "smlad r10, r4, r2, r10\n"
-        "cmp r1, r5\n"
-        "smlad r6, r3, r2, r6\n"
-        "bne 2b\n"
-        "ldr r2, [sp, #0]\n"
-        "subs r2, r2, #1\n"
-        "str r2, [sp, #0]\n"
-        "blt 3f\n"
-        "ldr r1, [sp, #56]\n"
-        "ldr r2, [r0, #24]\n"
-        "ldr r3, [sp, #8]\n"
-        "smmla lr, lr, r2, r1\n"
-        "ldrh r4, [r0, #32]\n"
-        "smmla r12, r12, r2, r1\n"
-        "ldr r5, [r0, #28]\n"
-        "smmla r11, r11, r2, r1\n"
-        "smmla r10, r10, r2, r1\n"
-        "ldrh r2, [r0, #34]\n"
-        "add r4, r3, r4\n"
-        "smmla r9, r9, r5, r1\n"
-        "add r2, r3, r2\n"
-        "smmla r8, r8, r5, r1\n"
-        "ldr r3, [sp, #64]\n"
-        "smmla r7, r7, r5, r1\n"
-        "ssat lr, #8, lr, asr #4\n"
-        "smmla r1, r6, r5, r1\n"
-        "ssat r5, #8, r12, asr #4\n"
-        "add r6, r4, r3\n"
-        "ssat r11, #8, r11, asr #4\n"
-        "add r12, r2, r3\n"
-        "ssat r10, #8, r10, asr #4\n"
-        "strb lr, [r4]\n"
-        "ssat r4, #8, r9, asr #4\n"
-        "add r9, r6, r3\n"
-        "ssat r8, #8, r8, asr #4\n"
-        "strb r5, [r6]\n"
-        "strb r11, [r9]\n"
-        "add r5, r9, r3\n"
-        "add r6, r12, r3\n"
-        "strb r10, [r5]\n"
-        "ssat r5, #8, r7, asr #4\n"
-        "strb r4, [r2]\n"
-        "ssat r1, #8, r1, asr #4\n"
-        "strb r8, [r12]\n"
-        "add r2, r6, r3\n"
-        "strb r5, [r6]\n"
-        "add r0, r0, #36\n"
-        "strb r1, [r2]\n"
-        "bgt 1b\n"
-        "ldr r1, [sp, #0]\n"
-        "ldr r2, [sp, #4]\n"
-        "adds r1, r1, r2\n"
-        "bne 1b\n"
-        "b 4f\n"
-        "3:\n"
-        "vmov s15, lr\n"
-        "vcvt.f32.s32 s15, s15\n"
-        "vldr s0, [r0, #24]\n"
-        "vmov s14, r12\n"
-        "vmul.f32 s15, s15, s0\n"
-        "vcvt.f32.s32 s14, s14\n"
-        "vcvtr.s32.f32 s15, s15\n"
-        "vmul.f32 s14, s14, s0\n"
-        "vmov s13, r11\n"
-        "vmov lr, s15\n"
-        "ldr r1, [sp, #8]\n"
-        "vcvt.f32.s32 s15, s13\n"
-        "ldr r2, [sp, #64]\n"
-        "vcvtr.s32.f32 s14, s14\n"
-        "ldrh r3, [r0, #32]\n"
-        "vmov s13, r10\n"
-        "ldr r4, [sp, #60]\n"
-        "vmul.f32 s15, s15, s0\n"
-        "add r3, r1, r3\n"
-        "vcvt.f32.s32 s13, s13\n"
-        "ssat lr, #16, lr\n"
-        "vmov r12, s14\n"
-        "add lr, lr, r4\n"
-        "vcvtr.s32.f32 s15, s15\n"
-        "ssat r5, #8, lr\n"
-        "vmul.f32 s14, s13, s0\n"
-        "strb r5, [r3]\n"
-        "vmov s13, r9\n"
-        "add r3, r3, r2\n"
-        "vmov lr, s15\n"
-        "ssat r12, #16, r12\n"
-        "vcvt.f32.s32 s15, s13\n"
-        "vcvtr.s32.f32 s14, s14\n"
-        "vldr s0, [r0, #28]\n"
-        "add r12, r12, r4\n"
-        "vmov s13, r8\n"
-        "ssat r5, #8, r12\n"
-        "vmul.f32 s15, s15, s0\n"
-        "strb r5, [r3]\n"
-        "vcvt.f32.s32 s13, s13\n"
-        "add r3, r3, r2\n"
-        "vmov r12, s14\n"
-        "ssat lr, #16, lr\n"
-        "vcvtr.s32.f32 s15, s15\n"
-        "add lr, lr, r4\n"
-        "vmul.f32 s14, s13, s0\n"
-        "ssat r5, #8, lr\n"
-        "vmov s13, r7\n"
-        "strb r5, [r3]\n"
-        "vmov lr, s15\n"
-        "add r3, r3, r2\n"
-        "vcvt.f32.s32 s15, s13\n"
-        "ssat r12, #16, r12\n"
-        "vcvtr.s32.f32 s14, s14\n"
-        "add r12, r12, r4\n"
-        "vmov s13, r6\n"
-        "ssat r5, #8, r12\n"
-        "vmul.f32 s15, s15, s0\n"
-        "strb r5, [r3]\n"
-        "vcvt.f32.s32 s13, s13\n"
-        "ldrh r3, [r0, #34]\n"
-        "vmov r12, s14\n"
-        "ssat lr, #16, lr\n"
-        "vcvtr.s32.f32 s15, s15\n"
-        "add lr, lr, r4\n"
-        "vmul.f32 s14, s13, s0\n"
-        "ssat r5, #8, lr\n"
-        "add r1, r1, r3\n"
-        "ssat lr, #16, r12\n"
-        "vmov r12, s15\n"
-        "add lr, lr, r4\n"
-        "vcvtr.s32.f32 s15, s14\n"
-        "ssat r3, #8, lr\n"
-        "strb r5, [r1]\n"
-        "ssat lr, #16, r12\n"
-        "add r1, r1, r2\n"
-        "add lr, lr, r4\n"
-        "vmov r12, s15\n"
-        "ssat r5, #8, lr\n"
-        "strb r3, [r1]\n"
-        "ssat lr, #16, r12\n"
-        "add r1, r1, r2\n"
-        "strb r5, [r1]\n"
-        "add lr, lr, r4\n"
-        "ssat r3, #8, lr\n"
-        "add r1, r1, r2\n"
-        "strb r3, [r1]\n"
-        "add r0, r0, #36\n"
-        "ldr r1, [sp, #0]\n"
-        "ldr r2, [sp, #4]\n"
-        "adds r1, r1, r2\n"
-        "bne 1b\n"
-        "4:\n"
-        "add sp, sp, #20\n"
-        "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n"
-        ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
-}
-#pragma GCC diagnostic pop
-#else
-static const uint32_t *digits_conv1x1_4px_k16n8_4px(
-    const uint32_t *columns, const uint32_t *end, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero, uint32_t stride)
-{
-    const uint32_t floating = stream[1];
-    uint32_t blocks = stream[0] + floating;
-    stream += 2;
-    for (; blocks != 0u; --blocks) {
-        int32_t a00 = (int32_t)stream[0];
-        int32_t a01 = (int32_t)stream[0];
-        int32_t a02 = (int32_t)stream[0];
-        int32_t a03 = (int32_t)stream[0];
-        int32_t a10 = (int32_t)stream[1];
-        int32_t a11 = (int32_t)stream[1];
-        int32_t a12 = (int32_t)stream[1];
-        int32_t a13 = (int32_t)stream[1];
-        stream += 2;
-        for (const uint32_t *column = columns; column != end; column += 8) {
-            uint32_t w0, w1, x;
-            w0 = stream[0];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[0];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[1];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[2];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            x = column[3];
-            a03 = mc_smlad_loop(w0, x, a03);
-            a13 = mc_smlad_loop(w1, x, a13);
-            w0 = stream[1];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[4];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[5];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[6];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            x = column[7];
-            a03 = mc_smlad_loop(w0, x, a03);
-            a13 = mc_smlad_loop(w1, x, a13);
-            stream += 2;
-        }
-        if (blocks > floating) {
-            {
-                const int32_t multiplier = (int32_t)stream[0];
-                int8_t *const y = ofmap + (stream[2] & 0xFFFFu);
-                y[0] = (int8_t)mc_requantize(a00, multiplier, addend, 4);
-                y[stride] = (int8_t)mc_requantize(a01, multiplier, addend, 4);
-                y[2u * stride] = (int8_t)mc_requantize(a02, multiplier, addend, 4);
-                y[3u * stride] = (int8_t)mc_requantize(a03, multiplier, addend, 4);
-            }
-            {
-                const int32_t multiplier = (int32_t)stream[1];
-                int8_t *const y = ofmap + (stream[2] >> 16);
-                y[0] = (int8_t)mc_requantize(a10, multiplier, addend, 4);
-                y[stride] = (int8_t)mc_requantize(a11, multiplier, addend, 4);
-                y[2u * stride] = (int8_t)mc_requantize(a12, multiplier, addend, 4);
-                y[3u * stride] = (int8_t)mc_requantize(a13, multiplier, addend, 4);
-            }
-        } else {
-            {
-                const float multiplier = mc_float_of_bits(stream[0]);
-                int8_t *const y = ofmap + (stream[2] & 0xFFFFu);
-                y[0] = (int8_t)mc_requantize_float(a00, multiplier, out_zero);
-                y[stride] = (int8_t)mc_requantize_float(a01, multiplier, out_zero);
-                y[2u * stride] = (int8_t)mc_requantize_float(a02, multiplier, out_zero);
-                y[3u * stride] = (int8_t)mc_requantize_float(a03, multiplier, out_zero);
-            }
-            {
-                const float multiplier = mc_float_of_bits(stream[1]);
-                int8_t *const y = ofmap + (stream[2] >> 16);
-                y[0] = (int8_t)mc_requantize_float(a10, multiplier, out_zero);
-                y[stride] = (int8_t)mc_requantize_float(a11, multiplier, out_zero);
-                y[2u * stride] = (int8_t)mc_requantize_float(a12, multiplier, out_zero);
-                y[3u * stride] = (int8_t)mc_requantize_float(a13, multiplier, out_zero);
-            }
-        }
-        stream += 3;
-    }
-    return stream;
-}
-#endif
-
-/*
- * 1x1 convolution, 4 pixels at a time.
- * Weights: inputs, groups, in_stride, out_stride; numbers of blocks; for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
- * Serves:
- *   Conv 'node_Conv_377_quant' 1x72x6x6 -> 1x24x6x6
- */
-void digits_conv1x1_4px_k16n8(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
-                              int32_t addend, int32_t out_zero)
-{
-    const uint32_t inputs = weights[0];
-    uint32_t groups = weights[1];
-    const uint32_t in_stride = weights[2];
-    const uint32_t out_stride = weights[3];
-    weights += 4;
-    const uint32_t steps = (inputs + 3u) / 4u * 2u;
-    for (; groups != 0u; --groups) {
-        digits_conv1x1_4px_k16n8_columns4(ifmap, inputs, in_stride, columns);
-        (void)digits_conv1x1_4px_k16n8_4px(columns, columns + 4u * steps, weights, ofmap, addend, out_zero, out_stride);
-        ifmap += 4u * in_stride;
-        ofmap += 4u * out_stride;
-    }
-}
-
-/* 4 pixels, a stride apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
 static void digits_conv1x1_4px_k24_to96_columns4(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
 {
-    for (uint32_t fours = inputs / 4u; fours != 0u; --fours) {
+    for (uint32_t rounds = inputs / 8u; rounds != 0u; --rounds) {
         const uint32_t b0 = mc_bytes4(bytes);
+        const uint32_t b1 = mc_bytes4(bytes + stride);
+        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
+        const uint32_t b3 = mc_bytes4(bytes + 3u * stride);
         columns[0] = mc_sxtb16(b0);
         columns[4] = mc_sxtb16_ror8(b0);
-        const uint32_t b1 = mc_bytes4(bytes + stride);
         columns[1] = mc_sxtb16(b1);
         columns[5] = mc_sxtb16_ror8(b1);
-        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
         columns[2] = mc_sxtb16(b2);
         columns[6] = mc_sxtb16_ror8(b2);
-        const uint32_t b3 = mc_bytes4(bytes + 3u * stride);
         columns[3] = mc_sxtb16(b3);
         columns[7] = mc_sxtb16_ror8(b3);
-        bytes += 4;
-        columns += 8;
+        const uint32_t b4 = mc_bytes4(bytes + 4);
+        const uint32_t b5 = mc_bytes4(bytes + stride + 4);
+        const uint32_t b6 = mc_bytes4(bytes + 2u * stride + 4);
+        const uint32_t b7 = mc_bytes4(bytes + 3u * stride + 4);
+        columns[8] = mc_sxtb16(b4);
+        columns[12] = mc_sxtb16_ror8(b4);
+        columns[9] = mc_sxtb16(b5);
+        columns[13] = mc_sxtb16_ror8(b5);
+        columns[10] = mc_sxtb16(b6);
+        columns[14] = mc_sxtb16_ror8(b6);
+        columns[11] = mc_sxtb16(b7);
+        columns[15] = mc_sxtb16_ror8(b7);
+        bytes += 8;
+        columns += 16;
     }
 }
 
@@ -6140,17 +7013,18 @@ static const uint32_t *digits_conv1x1_4px_k24_to96_4px(
     const uint32_t *columns MC_UNUSED, const uint32_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED, int32_t out_zero MC_UNUSED)
 {
     __asm__ volatile(
-        "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
-        "sub sp, sp, #20\n"
-        "str r0, [sp, #12]\n"
-        "str r3, [sp, #8]\n"
-        "ldr r12, [r2, #0]\n"
-        "str r12, [sp, #0]\n"
-        "ldr r12, [r2, #4]\n"
-        "str r12, [sp, #4]\n"
+        "push {r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}\n"
+        "ldr r1, [r2, #0]\n"
+        "ldr r3, [r2, #4]\n"
         "add r0, r2, #8\n"
+        "movw r12, #68\n"
+        "mla r1, r1, r12, r0\n"
+        "mla r3, r3, r12, r1\n"
+        "sub r1, r1, r12\n"
+        "str r3, [sp, #48]\n"
+        "str r1, [sp, #8]\n"
         "1:\n"
-        "ldr r1, [sp, #12]\n"
+        "ldr r1, [sp]\n"
         "ldr r2, [r0, #8]\n"
         "ldr r3, [r0]\n"
         "sxtb16 lr, r2\n"
@@ -6333,47 +7207,44 @@ static const uint32_t *digits_conv1x1_4px_k24_to96_4px(
         "smlad r4, r12, r5, r4\n"
         "smlad r3, lr, r1, r3\n"
         "smlad r2, r12, r1, r2\n"
-        "ldr r1, [sp, #0]\n"
-        "subs r1, r1, #1\n"
-        "str r1, [sp, #0]\n"
-        "blt 3f\n"
+        "ldr r1, [sp, #8]\n"
+        "cmp r0, r1\n"
+        "bhi 3f\n"
         "ldr r1, [sp, #56]\n"
         "ldr r5, [r0, #56]\n"
         "smmla lr, r11, r5, r1\n"
-        "ldr r6, [sp, #8]\n"
+        "ldr r6, [sp, #12]\n"
         "smmla r12, r9, r5, r1\n"
         "ldr r9, [r0, #60]\n"
         "smmla r11, r7, r5, r1\n"
-        "ldrh r7, [r0, #64]\n"
+        "ldr r7, [r0, #64]\n"
         "smmla r5, r3, r5, r1\n"
-        "ldrh r3, [r0, #66]\n"
         "smmla r10, r10, r9, r1\n"
-        "add r7, r6, r7\n"
+        "uxtah r3, r6, r7\n"
         "smmla r8, r8, r9, r1\n"
-        "add r3, r6, r3\n"
-        "smmla r6, r4, r9, r1\n"
+        "add r6, r6, r7, lsr #16\n"
+        "smmla r7, r4, r9, r1\n"
         "ssat r4, #8, lr, asr #4\n"
         "smmla r1, r2, r9, r1\n"
         "ssat r2, #8, r12, asr #4\n"
-        "strb r4, [r7]\n"
-        "ssat r4, #8, r11, asr #4\n"
-        "strb r2, [r7, #96]\n"
-        "ssat r2, #8, r5, asr #4\n"
-        "strb r4, [r7, #192]\n"
-        "ssat r4, #8, r10, asr #4\n"
-        "strb r2, [r7, #288]\n"
-        "ssat r2, #8, r8, asr #4\n"
         "strb r4, [r3]\n"
-        "ssat r4, #8, r6, asr #4\n"
+        "ssat r4, #8, r11, asr #4\n"
         "strb r2, [r3, #96]\n"
-        "ssat r1, #8, r1, asr #4\n"
+        "ssat r2, #8, r5, asr #4\n"
         "strb r4, [r3, #192]\n"
+        "ssat r4, #8, r10, asr #4\n"
+        "strb r2, [r3, #288]\n"
+        "ssat r2, #8, r8, asr #4\n"
+        "strb r4, [r6]\n"
+        "ssat r3, #8, r7, asr #4\n"
+        "strb r2, [r6, #96]\n"
+        "ssat r1, #8, r1, asr #4\n"
+        "strb r3, [r6, #192]\n"
         "add r0, r0, #68\n"
-        "strb r1, [r3, #288]\n"
-        "bgt 1b\n"
-        "ldr r1, [sp, #0]\n"
-        "ldr r2, [sp, #4]\n"
-        "adds r1, r1, r2\n"
+        "strb r1, [r6, #288]\n"
+        "blo 1b\n"
+        "ldr r1, [sp, #48]\n"
+        "cmp r0, r1\n"
         "bne 1b\n"
         "b 4f\n"
         "3:\n"
@@ -6390,51 +7261,50 @@ static const uint32_t *digits_conv1x1_4px_k24_to96_4px(
         "vmov lr, s15\n"
         "vcvt.f32.s32 s15, s13\n"
         "vmov r12, s14\n"
-        "ldr r1, [sp, #8]\n"
         "vmov s14, r3\n"
-        "ldrh r3, [r0, #64]\n"
+        "ldr r1, [sp, #12]\n"
         "vmul.f32 s15, s15, s0\n"
-        "ldr r5, [sp, #60]\n"
+        "ldr r3, [r0, #64]\n"
         "vcvt.f32.s32 s14, s14\n"
-        "add r3, r1, r3\n"
+        "ldr r5, [sp, #60]\n"
         "vmov s13, r10\n"
-        "ssat lr, #16, lr\n"
+        "uxtah r6, r1, r3\n"
         "vcvtr.s32.f32 s15, s15\n"
-        "add lr, lr, r5\n"
+        "ssat lr, #16, lr\n"
         "vcvt.f32.s32 s13, s13\n"
         "vmul.f32 s14, s14, s0\n"
         "vldr s0, [r0, #60]\n"
-        "ssat r6, #8, lr\n"
-        "vmov lr, s15\n"
-        "strb r6, [r3]\n"
-        "vmul.f32 s15, s13, s0\n"
-        "ssat r12, #16, r12\n"
-        "vcvtr.s32.f32 s14, s14\n"
-        "add r12, r12, r5\n"
-        "vmov s13, r8\n"
-        "ssat r6, #8, r12\n"
-        "vcvtr.s32.f32 s15, s15\n"
-        "strb r6, [r3, #96]\n"
-        "vcvt.f32.s32 s13, s13\n"
-        "ssat lr, #16, lr\n"
-        "vmov r12, s14\n"
         "add lr, lr, r5\n"
         "vmov r11, s15\n"
-        "ssat r6, #8, lr\n"
+        "ssat r7, #8, lr\n"
         "vmul.f32 s15, s13, s0\n"
-        "strb r6, [r3, #192]\n"
-        "vmov s14, r4\n"
+        "strb r7, [r6]\n"
+        "vcvtr.s32.f32 s14, s14\n"
         "ssat lr, #16, r12\n"
-        "vmov s13, r2\n"
+        "vmov s13, r8\n"
         "add lr, lr, r5\n"
-        "vcvt.f32.s32 s14, s14\n"
-        "ssat r2, #8, lr\n"
-        "vcvt.f32.s32 s13, s13\n"
-        "ldrh r4, [r0, #66]\n"
         "vcvtr.s32.f32 s15, s15\n"
-        "strb r2, [r3, #288]\n"
+        "ssat r7, #8, lr\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "strb r7, [r6, #96]\n"
+        "vmov lr, s14\n"
+        "ssat r12, #16, r11\n"
+        "vmov r11, s15\n"
+        "add r12, r12, r5\n"
+        "vmul.f32 s15, s13, s0\n"
+        "ssat r7, #8, r12\n"
+        "vmov s14, r4\n"
+        "strb r7, [r6, #192]\n"
+        "vmov s13, r2\n"
+        "ssat lr, #16, lr\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "add lr, lr, r5\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "ssat r2, #8, lr\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "strb r2, [r6, #288]\n"
         "vmul.f32 s14, s14, s0\n"
-        "add r1, r1, r4\n"
+        "add r1, r1, r3, lsr #16\n"
         "vmul.f32 s13, s13, s0\n"
         "ssat lr, #16, r11\n"
         "vmov r12, s15\n"
@@ -6458,13 +7328,12 @@ static const uint32_t *digits_conv1x1_4px_k24_to96_4px(
         "strb r2, [r1, #192]\n"
         "strb r3, [r1, #288]\n"
         "add r0, r0, #68\n"
-        "ldr r1, [sp, #0]\n"
-        "ldr r2, [sp, #4]\n"
-        "adds r1, r1, r2\n"
+        "ldr r1, [sp, #48]\n"
+        "cmp r0, r1\n"
         "bne 1b\n"
         "4:\n"
-        "add sp, sp, #20\n"
-        "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n"
+        "add sp, sp, #16\n"
+        "pop {r4, r5, r6, r7, r8, r9, r10, r11, r12, pc}\n"
         ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
 }
 #pragma GCC diagnostic pop
@@ -6929,20 +7798,29 @@ void digits_dwconv3x3s2_6x6x96(const int8_t *ifmap, int8_t *ofmap, uint32_t *pla
 }
 
 /* 3 pixels, a stride apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
-static void digits_conv1x1_3px_k16n_columns3(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
+static void digits_conv1x1_3px_k24n_columns3(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
 {
-    for (uint32_t fours = inputs / 4u; fours != 0u; --fours) {
+    for (uint32_t rounds = inputs / 8u; rounds != 0u; --rounds) {
         const uint32_t b0 = mc_bytes4(bytes);
+        const uint32_t b1 = mc_bytes4(bytes + stride);
+        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
         columns[0] = mc_sxtb16(b0);
         columns[3] = mc_sxtb16_ror8(b0);
-        const uint32_t b1 = mc_bytes4(bytes + stride);
         columns[1] = mc_sxtb16(b1);
         columns[4] = mc_sxtb16_ror8(b1);
-        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
         columns[2] = mc_sxtb16(b2);
         columns[5] = mc_sxtb16_ror8(b2);
-        bytes += 4;
-        columns += 6;
+        const uint32_t b3 = mc_bytes4(bytes + 4);
+        const uint32_t b4 = mc_bytes4(bytes + stride + 4);
+        const uint32_t b5 = mc_bytes4(bytes + 2u * stride + 4);
+        columns[6] = mc_sxtb16(b3);
+        columns[9] = mc_sxtb16_ror8(b3);
+        columns[7] = mc_sxtb16(b4);
+        columns[10] = mc_sxtb16_ror8(b4);
+        columns[8] = mc_sxtb16(b5);
+        columns[11] = mc_sxtb16_ror8(b5);
+        bytes += 8;
+        columns += 12;
     }
 }
 
@@ -6951,23 +7829,583 @@ static void digits_conv1x1_3px_k16n_columns3(const int8_t *bytes, uint32_t input
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Woverlength-strings"
 __attribute__((naked, noinline, used))
-static const uint32_t *digits_conv1x1_3px_k16n_3px(
+static const uint32_t *digits_conv1x1_3px_k24n_3px(
     const uint32_t *columns MC_UNUSED, const uint32_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED, int32_t out_zero MC_UNUSED, uint32_t stride MC_UNUSED)
 {
     __asm__ volatile(
-        "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
-        "sub sp, sp, #20\n"
-        "str r0, [sp, #12]\n"
-        "str r3, [sp, #8]\n"
-        "sub r1, r1, #96\n"
-        "str r1, [sp, #16]\n"
+        "sub r1, r1, #144\n"
+        "push {r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}\n"
         "ldr r12, [r2, #0]\n"
-        "str r12, [sp, #0]\n"
+        "str r12, [sp, #8]\n"
         "ldr r12, [r2, #4]\n"
-        "str r12, [sp, #4]\n"
+        "str r12, [sp, #48]\n"
         "add r0, r2, #8\n"
         "1:\n"
+        "ldr r1, [sp]\n"
+        "ldr r2, [r0, #8]\n"
+        "ldr r11, [r0]\n"
+        "sxtb16 r7, r2\n"
+        "ldr r3, [r1]\n"
+        "sxtb16 r6, r2, ror #8\n"
+        "ldr r8, [r0, #4]\n"
+        "ldr r2, [r1, #4]\n"
+        "smlad lr, r7, r3, r11\n"
+        "smlad r10, r6, r3, r8\n"
+        "ldr r3, [r0, #12]\n"
+        "ldr r4, [r1, #8]\n"
+        "smlad r12, r7, r2, r11\n"
+        "sxtb16 r5, r3\n"
+        "smlad r9, r6, r2, r8\n"
+        "smlad r11, r7, r4, r11\n"
+        "ldr r2, [r1, #12]\n"
+        "sxtb16 r7, r3, ror #8\n"
+        "smlad r8, r6, r4, r8\n"
+        "ldr r3, [r1, #16]\n"
+        "smlad lr, r5, r2, lr\n"
+        "smlad r10, r7, r2, r10\n"
+        "ldr r2, [r0, #16]\n"
+        "ldr r4, [r1, #20]\n"
+        "smlad r12, r5, r3, r12\n"
+        "sxtb16 r6, r2\n"
+        "smlad r9, r7, r3, r9\n"
+        "smlad r11, r5, r4, r11\n"
+        "ldr r3, [r1, #24]\n"
+        "sxtb16 r5, r2, ror #8\n"
+        "smlad r8, r7, r4, r8\n"
+        "ldr r2, [r1, #28]\n"
+        "smlad lr, r6, r3, lr\n"
+        "smlad r10, r5, r3, r10\n"
+        "ldr r3, [r0, #20]\n"
+        "ldr r4, [r1, #32]\n"
+        "smlad r12, r6, r2, r12\n"
+        "sxtb16 r7, r3\n"
+        "smlad r9, r5, r2, r9\n"
+        "smlad r11, r6, r4, r11\n"
+        "ldr r2, [r1, #36]\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad r8, r5, r4, r8\n"
+        "ldr r3, [r1, #40]\n"
+        "smlad lr, r7, r2, lr\n"
+        "smlad r10, r6, r2, r10\n"
+        "ldr r2, [r0, #24]\n"
+        "ldr r4, [r1, #44]\n"
+        "smlad r12, r7, r3, r12\n"
+        "sxtb16 r5, r2\n"
+        "smlad r9, r6, r3, r9\n"
+        "smlad r11, r7, r4, r11\n"
+        "ldr r3, [r1, #48]\n"
+        "sxtb16 r7, r2, ror #8\n"
+        "smlad r8, r6, r4, r8\n"
+        "ldr r2, [r1, #52]\n"
+        "smlad lr, r5, r3, lr\n"
+        "smlad r10, r7, r3, r10\n"
+        "ldr r3, [r0, #28]\n"
+        "ldr r4, [r1, #56]\n"
+        "smlad r12, r5, r2, r12\n"
+        "sxtb16 r6, r3\n"
+        "smlad r9, r7, r2, r9\n"
+        "smlad r11, r5, r4, r11\n"
+        "ldr r2, [r1, #60]\n"
+        "sxtb16 r5, r3, ror #8\n"
+        "smlad r8, r7, r4, r8\n"
+        "ldr r3, [r1, #64]\n"
+        "smlad lr, r6, r2, lr\n"
+        "smlad r10, r5, r2, r10\n"
+        "ldr r2, [r0, #32]\n"
+        "ldr r4, [r1, #68]\n"
+        "smlad r12, r6, r3, r12\n"
+        "sxtb16 r7, r2\n"
+        "smlad r9, r5, r3, r9\n"
+        "smlad r11, r6, r4, r11\n"
+        "ldr r3, [r1, #72]\n"
+        "sxtb16 r6, r2, ror #8\n"
+        "smlad r8, r5, r4, r8\n"
+        "ldr r2, [r1, #76]\n"
+        "smlad lr, r7, r3, lr\n"
+        "smlad r10, r6, r3, r10\n"
+        "ldr r3, [r0, #36]\n"
+        "ldr r4, [r1, #80]\n"
+        "smlad r12, r7, r2, r12\n"
+        "sxtb16 r5, r3\n"
+        "smlad r9, r6, r2, r9\n"
+        "smlad r11, r7, r4, r11\n"
+        "ldr r2, [r1, #84]\n"
+        "sxtb16 r7, r3, ror #8\n"
+        "smlad r8, r6, r4, r8\n"
+        "ldr r3, [r1, #88]\n"
+        "smlad lr, r5, r2, lr\n"
+        "smlad r10, r7, r2, r10\n"
+        "ldr r2, [r0, #40]\n"
+        "ldr r4, [r1, #92]\n"
+        "smlad r12, r5, r3, r12\n"
+        "sxtb16 r6, r2\n"
+        "smlad r9, r7, r3, r9\n"
+        "smlad r11, r5, r4, r11\n"
+        "ldr r3, [r1, #96]\n"
+        "sxtb16 r5, r2, ror #8\n"
+        "smlad r8, r7, r4, r8\n"
+        "ldr r2, [r1, #100]\n"
+        "smlad lr, r6, r3, lr\n"
+        "smlad r10, r5, r3, r10\n"
+        "ldr r3, [r0, #44]\n"
+        "ldr r4, [r1, #104]\n"
+        "smlad r12, r6, r2, r12\n"
+        "sxtb16 r7, r3\n"
+        "smlad r9, r5, r2, r9\n"
+        "smlad r11, r6, r4, r11\n"
+        "ldr r2, [r1, #108]\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad r8, r5, r4, r8\n"
+        "ldr r3, [r1, #112]\n"
+        "smlad lr, r7, r2, lr\n"
+        "smlad r10, r6, r2, r10\n"
+        "ldr r2, [r0, #48]\n"
+        "ldr r4, [r1, #116]\n"
+        "smlad r12, r7, r3, r12\n"
+        "sxtb16 r5, r2\n"
+        "smlad r9, r6, r3, r9\n"
+        "smlad r11, r7, r4, r11\n"
+        "ldr r3, [r1, #120]\n"
+        "sxtb16 r7, r2, ror #8\n"
+        "smlad r8, r6, r4, r8\n"
+        "ldr r2, [r1, #124]\n"
+        "smlad lr, r5, r3, lr\n"
+        "smlad r10, r7, r3, r10\n"
+        "ldr r3, [r0, #52]\n"
+        "ldr r4, [r1, #128]\n"
+        "smlad r12, r5, r2, r12\n"
+        "sxtb16 r6, r3\n"
+        "smlad r9, r7, r2, r9\n"
+        "smlad r11, r5, r4, r11\n"
+        "ldr r2, [r1, #132]\n"
+        "sxtb16 r5, r3, ror #8\n"
+        "smlad r8, r7, r4, r8\n"
+        "ldr r3, [r1, #136]\n"
+        "smlad lr, r6, r2, lr\n"
+        "smlad r10, r5, r2, r10\n"
+        "ldr r2, [r1, #140]\n"
+        "smlad r12, r6, r3, r12\n"
+        "smlad r9, r5, r3, r9\n"
+        "smlad r11, r6, r2, r11\n"
+        "smlad r8, r5, r2, r8\n"
+        "2:\n"
+        "ldr r2, [r0, #56]\n"
+        "ldr r3, [r1, #144]\n"
+        "sxtb16 r7, r2\n"
+        "ldr r4, [r1, #148]\n"
+        "sxtb16 r6, r2, ror #8\n"
+        "smlad lr, r7, r3, lr\n"
+        "ldr r2, [r1, #152]\n"
+        "smlad r10, r6, r3, r10\n"
+        "ldr r3, [r0, #60]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #156]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #160]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #164]\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r3, [r0, #64]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #168]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #172]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #176]\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r3, [r0, #68]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #180]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #184]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #188]\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r3, [r0, #72]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #192]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #196]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #200]\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r3, [r0, #76]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #204]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #208]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #212]\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r3, [r0, #80]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #216]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #220]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #224]\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r3, [r0, #84]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #228]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #232]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #236]\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r3, [r0, #88]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #240]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #244]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #248]\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r3, [r0, #92]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #252]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #256]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #260]\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r3, [r0, #96]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #264]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #268]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #272]\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r3, [r0, #100]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #276]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #280]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #284]\n"
+        "smlad r10, r6, r5, r10\n"
+        "add r1, r1, #144\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r3, [sp, #4]\n"
+        "smlad r9, r6, r4, r9\n"
+        "add r0, r0, #48\n"
+        "smlad r11, r7, r2, r11\n"
+        "cmp r1, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "bne 2b\n"
+        "ldr r2, [sp, #8]\n"
+        "subs r2, r2, #1\n"
+        "str r2, [sp, #8]\n"
+        "blt 3f\n"
+        "ldr r1, [sp, #56]\n"
+        "ldr r2, [r0, #56]\n"
+        "ldr r3, [sp, #12]\n"
+        "ldr r4, [r0, #64]\n"
+        "smmla lr, lr, r2, r1\n"
+        "ldr r5, [r0, #60]\n"
+        "smmla r12, r12, r2, r1\n"
+        "ldr r6, [sp, #64]\n"
+        "smmla r11, r11, r2, r1\n"
+        "uxtah r2, r3, r4\n"
+        "smmla r10, r10, r5, r1\n"
+        "add r3, r3, r4, lsr #16\n"
+        "smmla r9, r9, r5, r1\n"
+        "ssat r4, #8, lr, asr #4\n"
+        "smmla r1, r8, r5, r1\n"
+        "ssat r5, #8, r12, asr #4\n"
+        "add r7, r2, r6\n"
+        "ssat r8, #8, r11, asr #4\n"
+        "add r11, r7, r6\n"
+        "ssat r10, #8, r10, asr #4\n"
+        "strb r4, [r2]\n"
+        "ssat r2, #8, r9, asr #4\n"
+        "strb r5, [r7]\n"
+        "ssat r1, #8, r1, asr #4\n"
+        "strb r8, [r11]\n"
+        "add r4, r3, r6\n"
+        "strb r10, [r3]\n"
+        "add r3, r4, r6\n"
+        "strb r2, [r4]\n"
+        "add r0, r0, #68\n"
+        "strb r1, [r3]\n"
+        "bgt 1b\n"
+        "ldr r1, [sp, #8]\n"
+        "ldr r2, [sp, #48]\n"
+        "adds r1, r1, r2\n"
+        "bne 1b\n"
+        "b 4f\n"
+        "3:\n"
+        "vmov s15, lr\n"
+        "vmov s14, r12\n"
+        "vmov s13, r11\n"
+        "vcvt.f32.s32 s15, s15\n"
+        "vldr s0, [r0, #56]\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "vmul.f32 s15, s15, s0\n"
+        "vmul.f32 s14, s14, s0\n"
+        "vmul.f32 s13, s13, s0\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "vcvtr.s32.f32 s13, s13\n"
+        "vmov lr, s15\n"
+        "vmov r12, s14\n"
         "ldr r1, [sp, #12]\n"
+        "vmov r11, s13\n"
+        "ldr r2, [sp, #64]\n"
+        "vmov s15, r10\n"
+        "ldr r3, [sp, #60]\n"
+        "vmov s14, r9\n"
+        "ssat lr, #16, lr\n"
+        "vmov s13, r8\n"
+        "ldr r4, [r0, #64]\n"
+        "vcvt.f32.s32 s15, s15\n"
+        "vldr s0, [r0, #60]\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "add lr, lr, r3\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "ssat r5, #8, lr\n"
+        "vmul.f32 s15, s15, s0\n"
+        "uxtah r6, r1, r4\n"
+        "vmul.f32 s14, s14, s0\n"
+        "ssat lr, #16, r12\n"
+        "vmul.f32 s13, s13, s0\n"
+        "strb r5, [r6]\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "ssat r12, #16, r11\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "add lr, lr, r3\n"
+        "vcvtr.s32.f32 s13, s13\n"
+        "ssat r5, #8, lr\n"
+        "vmov lr, s15\n"
+        "add r12, r12, r3\n"
+        "vmov r11, s14\n"
+        "ssat r7, #8, r12\n"
+        "vmov r12, s13\n"
+        "ssat lr, #16, lr\n"
+        "add r6, r6, r2\n"
+        "ssat r11, #16, r11\n"
+        "strb r5, [r6]\n"
+        "ssat r12, #16, r12\n"
+        "add r5, r6, r2\n"
+        "add r1, r1, r4, lsr #16\n"
+        "add lr, lr, r3\n"
+        "ssat r4, #8, lr\n"
+        "add lr, r11, r3\n"
+        "ssat r6, #8, lr\n"
+        "add lr, r12, r3\n"
+        "ssat r3, #8, lr\n"
+        "strb r7, [r5]\n"
+        "strb r4, [r1]\n"
+        "add r1, r1, r2\n"
+        "strb r6, [r1]\n"
+        "add r1, r1, r2\n"
+        "strb r3, [r1]\n"
+        "add r0, r0, #68\n"
+        "ldr r1, [sp, #8]\n"
+        "ldr r2, [sp, #48]\n"
+        "adds r1, r1, r2\n"
+        "bne 1b\n"
+        "4:\n"
+        "add sp, sp, #16\n"
+        "pop {r4, r5, r6, r7, r8, r9, r10, r11, r12, pc}\n"
+        ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
+}
+#pragma GCC diagnostic pop
+#else
+static const uint32_t *digits_conv1x1_3px_k24n_3px(
+    const uint32_t *columns, const uint32_t *end, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero, uint32_t stride)
+{
+    const uint32_t floating = stream[1];
+    uint32_t blocks = stream[0] + floating;
+    stream += 2;
+    for (; blocks != 0u; --blocks) {
+        int32_t a00 = (int32_t)stream[0];
+        int32_t a01 = (int32_t)stream[0];
+        int32_t a02 = (int32_t)stream[0];
+        int32_t a10 = (int32_t)stream[1];
+        int32_t a11 = (int32_t)stream[1];
+        int32_t a12 = (int32_t)stream[1];
+        stream += 2;
+        for (const uint32_t *column = columns; column != end; column += 6) {
+            uint32_t w0, w1, x;
+            w0 = stream[0];
+            w1 = mc_sxtb16_ror8(w0);
+            w0 = mc_sxtb16(w0);
+            x = column[0];
+            a00 = mc_smlad_loop(w0, x, a00);
+            a10 = mc_smlad_loop(w1, x, a10);
+            x = column[1];
+            a01 = mc_smlad_loop(w0, x, a01);
+            a11 = mc_smlad_loop(w1, x, a11);
+            x = column[2];
+            a02 = mc_smlad_loop(w0, x, a02);
+            a12 = mc_smlad_loop(w1, x, a12);
+            w0 = stream[1];
+            w1 = mc_sxtb16_ror8(w0);
+            w0 = mc_sxtb16(w0);
+            x = column[3];
+            a00 = mc_smlad_loop(w0, x, a00);
+            a10 = mc_smlad_loop(w1, x, a10);
+            x = column[4];
+            a01 = mc_smlad_loop(w0, x, a01);
+            a11 = mc_smlad_loop(w1, x, a11);
+            x = column[5];
+            a02 = mc_smlad_loop(w0, x, a02);
+            a12 = mc_smlad_loop(w1, x, a12);
+            stream += 2;
+        }
+        if (blocks > floating) {
+            {
+                const int32_t multiplier = (int32_t)stream[0];
+                int8_t *const y = ofmap + (stream[2] & 0xFFFFu);
+                y[0] = (int8_t)mc_requantize(a00, multiplier, addend, 4);
+                y[stride] = (int8_t)mc_requantize(a01, multiplier, addend, 4);
+                y[2u * stride] = (int8_t)mc_requantize(a02, multiplier, addend, 4);
+            }
+            {
+                const int32_t multiplier = (int32_t)stream[1];
+                int8_t *const y = ofmap + (stream[2] >> 16);
+                y[0] = (int8_t)mc_requantize(a10, multiplier, addend, 4);
+                y[stride] = (int8_t)mc_requantize(a11, multiplier, addend, 4);
+                y[2u * stride] = (int8_t)mc_requantize(a12, multiplier, addend, 4);
+            }
+        } else {
+            {
+                const float multiplier = mc_float_of_bits(stream[0]);
+                int8_t *const y = ofmap + (stream[2] & 0xFFFFu);
+                y[0] = (int8_t)mc_requantize_float(a00, multiplier, out_zero);
+                y[stride] = (int8_t)mc_requantize_float(a01, multiplier, out_zero);
+                y[2u * stride] = (int8_t)mc_requantize_float(a02, multiplier, out_zero);
+            }
+            {
+                const float multiplier = mc_float_of_bits(stream[1]);
+                int8_t *const y = ofmap + (stream[2] >> 16);
+                y[0] = (int8_t)mc_requantize_float(a10, multiplier, out_zero);
+                y[stride] = (int8_t)mc_requantize_float(a11, multiplier, out_zero);
+                y[2u * stride] = (int8_t)mc_requantize_float(a12, multiplier, out_zero);
+            }
+        }
+        stream += 3;
+    }
+    return stream;
+}
+#endif
+
+/*
+ * 1x1 convolution, 3 pixels at a time.
+ * Weights: inputs, groups, in_stride, out_stride; numbers of blocks; for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
+ * Serves:
+ *   Conv 'node_Conv_383_quant' 1x96x3x3 -> 1x40x3x3
+ *   Conv 'node_Conv_389_quant' 1x120x3x3 -> 1x40x3x3
+ */
+void digits_conv1x1_3px_k24n(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
+                             int32_t addend, int32_t out_zero)
+{
+    const uint32_t inputs = weights[0];
+    uint32_t groups = weights[1];
+    const uint32_t in_stride = weights[2];
+    const uint32_t out_stride = weights[3];
+    weights += 4;
+    const uint32_t steps = (inputs + 3u) / 4u * 2u;
+    for (; groups != 0u; --groups) {
+        digits_conv1x1_3px_k24n_columns3(ifmap, inputs, in_stride, columns);
+        (void)digits_conv1x1_3px_k24n_3px(columns, columns + 3u * steps, weights, ofmap, addend, out_zero, out_stride);
+        ifmap += 3u * in_stride;
+        ofmap += 3u * out_stride;
+    }
+}
+
+/* 3 pixels, a stride apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
+static void digits_conv1x1_3px_k24n16_columns3(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
+{
+    for (uint32_t rounds = inputs / 8u; rounds != 0u; --rounds) {
+        const uint32_t b0 = mc_bytes4(bytes);
+        const uint32_t b1 = mc_bytes4(bytes + stride);
+        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
+        columns[0] = mc_sxtb16(b0);
+        columns[3] = mc_sxtb16_ror8(b0);
+        columns[1] = mc_sxtb16(b1);
+        columns[4] = mc_sxtb16_ror8(b1);
+        columns[2] = mc_sxtb16(b2);
+        columns[5] = mc_sxtb16_ror8(b2);
+        const uint32_t b3 = mc_bytes4(bytes + 4);
+        const uint32_t b4 = mc_bytes4(bytes + stride + 4);
+        const uint32_t b5 = mc_bytes4(bytes + 2u * stride + 4);
+        columns[6] = mc_sxtb16(b3);
+        columns[9] = mc_sxtb16_ror8(b3);
+        columns[7] = mc_sxtb16(b4);
+        columns[10] = mc_sxtb16_ror8(b4);
+        columns[8] = mc_sxtb16(b5);
+        columns[11] = mc_sxtb16_ror8(b5);
+        bytes += 8;
+        columns += 12;
+    }
+}
+
+/* All output channels of 3 pixels, 2 at a time, pixels of the output a stride apart; returns the end of the stream. */
+#if MC_SCHEDULED
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverlength-strings"
+__attribute__((naked, noinline, used))
+static const uint32_t *digits_conv1x1_3px_k24n16_3px(
+    const uint32_t *columns MC_UNUSED, const uint32_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED, int32_t out_zero MC_UNUSED, uint32_t stride MC_UNUSED)
+{
+    __asm__ volatile(
+        "sub r1, r1, #96\n"
+        "push {r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}\n"
+        "ldr r12, [r2, #0]\n"
+        "str r12, [sp, #8]\n"
+        "ldr r12, [r2, #4]\n"
+        "str r12, [sp, #48]\n"
+        "add r0, r2, #8\n"
+        "1:\n"
+        "ldr r1, [sp]\n"
         "ldr r2, [r0, #8]\n"
         "ldr r11, [r0]\n"
         "sxtb16 r7, r2\n"
@@ -7159,554 +8597,184 @@ static const uint32_t *digits_conv1x1_3px_k16n_3px(
         "smlad lr, r7, r5, lr\n"
         "ldr r2, [r1, #188]\n"
         "smlad r10, r6, r5, r10\n"
-        "add r1, r1, #96\n"
+        "ldr r3, [r0, #72]\n"
         "smlad r12, r7, r4, r12\n"
-        "ldr r3, [sp, #16]\n"
+        "ldr r5, [r1, #192]\n"
         "smlad r9, r6, r4, r9\n"
-        "add r0, r0, #32\n"
+        "ldr r4, [r1, #196]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #200]\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r3, [r0, #76]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #204]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #208]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #212]\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r3, [r0, #80]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #216]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #220]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #224]\n"
+        "smlad r10, r6, r5, r10\n"
+        "ldr r3, [r0, #84]\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r5, [r1, #228]\n"
+        "smlad r9, r6, r4, r9\n"
+        "ldr r4, [r1, #232]\n"
+        "smlad r11, r7, r2, r11\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "smlad lr, r7, r5, lr\n"
+        "ldr r2, [r1, #236]\n"
+        "smlad r10, r6, r5, r10\n"
+        "add r1, r1, #144\n"
+        "smlad r12, r7, r4, r12\n"
+        "ldr r3, [sp, #4]\n"
+        "smlad r9, r6, r4, r9\n"
+        "add r0, r0, #48\n"
         "smlad r11, r7, r2, r11\n"
         "cmp r1, r3\n"
         "smlad r8, r6, r2, r8\n"
         "bne 2b\n"
-        "ldr r2, [sp, #0]\n"
+        "ldr r2, [sp, #8]\n"
         "subs r2, r2, #1\n"
-        "str r2, [sp, #0]\n"
+        "str r2, [sp, #8]\n"
         "blt 3f\n"
-        "ldr r1, [sp, #8]\n"
-        "ldr r2, [sp, #56]\n"
-        "ldr r3, [r0, #40]\n"
-        "ldrh r4, [r0, #48]\n"
-        "ldrh r5, [r0, #50]\n"
-        "smmla lr, lr, r3, r2\n"
-        "ldr r6, [r0, #44]\n"
-        "smmla r12, r12, r3, r2\n"
-        "ldr r7, [sp, #64]\n"
-        "smmla r11, r11, r3, r2\n"
-        "add r3, r1, r4\n"
-        "smmla r10, r10, r6, r2\n"
-        "add r1, r1, r5\n"
-        "smmla r9, r9, r6, r2\n"
+        "ldr r1, [sp, #56]\n"
+        "ldr r2, [r0, #40]\n"
+        "ldr r3, [sp, #12]\n"
+        "ldr r4, [r0, #48]\n"
+        "smmla lr, lr, r2, r1\n"
+        "ldr r5, [r0, #44]\n"
+        "smmla r12, r12, r2, r1\n"
+        "ldr r6, [sp, #64]\n"
+        "smmla r11, r11, r2, r1\n"
+        "uxtah r2, r3, r4\n"
+        "smmla r10, r10, r5, r1\n"
+        "add r3, r3, r4, lsr #16\n"
+        "smmla r9, r9, r5, r1\n"
         "ssat r4, #8, lr, asr #4\n"
-        "smmla r2, r8, r6, r2\n"
+        "smmla r1, r8, r5, r1\n"
         "ssat r5, #8, r12, asr #4\n"
-        "add r6, r3, r7\n"
+        "add r7, r2, r6\n"
         "ssat r8, #8, r11, asr #4\n"
-        "add r11, r6, r7\n"
+        "add r11, r7, r6\n"
         "ssat r10, #8, r10, asr #4\n"
-        "strb r4, [r3]\n"
-        "ssat r3, #8, r9, asr #4\n"
-        "strb r5, [r6]\n"
-        "ssat r2, #8, r2, asr #4\n"
+        "strb r4, [r2]\n"
+        "ssat r2, #8, r9, asr #4\n"
+        "strb r5, [r7]\n"
+        "ssat r1, #8, r1, asr #4\n"
         "strb r8, [r11]\n"
-        "add r4, r1, r7\n"
-        "strb r10, [r1]\n"
-        "add r1, r4, r7\n"
-        "strb r3, [r4]\n"
+        "add r4, r3, r6\n"
+        "strb r10, [r3]\n"
+        "add r3, r4, r6\n"
+        "strb r2, [r4]\n"
         "add r0, r0, #52\n"
-        "strb r2, [r1]\n"
+        "strb r1, [r3]\n"
         "bgt 1b\n"
-        "ldr r1, [sp, #0]\n"
-        "ldr r2, [sp, #4]\n"
+        "ldr r1, [sp, #8]\n"
+        "ldr r2, [sp, #48]\n"
         "adds r1, r1, r2\n"
         "bne 1b\n"
         "b 4f\n"
         "3:\n"
         "vmov s15, lr\n"
+        "vmov s14, r12\n"
+        "vmov s13, r11\n"
         "vcvt.f32.s32 s15, s15\n"
         "vldr s0, [r0, #40]\n"
-        "vmov s14, r12\n"
-        "vmul.f32 s15, s15, s0\n"
         "vcvt.f32.s32 s14, s14\n"
-        "vcvtr.s32.f32 s15, s15\n"
+        "vcvt.f32.s32 s13, s13\n"
+        "vmul.f32 s15, s15, s0\n"
         "vmul.f32 s14, s14, s0\n"
-        "vmov s13, r11\n"
+        "vmul.f32 s13, s13, s0\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "vcvtr.s32.f32 s13, s13\n"
         "vmov lr, s15\n"
-        "ldr r1, [sp, #8]\n"
-        "vcvt.f32.s32 s15, s13\n"
+        "vmov r12, s14\n"
+        "ldr r1, [sp, #12]\n"
+        "vmov r11, s13\n"
         "ldr r2, [sp, #64]\n"
-        "vcvtr.s32.f32 s14, s14\n"
-        "ldrh r3, [r0, #48]\n"
-        "vmov s13, r10\n"
-        "ldr r4, [sp, #60]\n"
-        "vmul.f32 s15, s15, s0\n"
-        "add r3, r1, r3\n"
-        "vcvt.f32.s32 s13, s13\n"
-        "vmov r12, s14\n"
-        "vldr s0, [r0, #44]\n"
+        "vmov s15, r10\n"
+        "ldr r3, [sp, #60]\n"
+        "vmov s14, r9\n"
         "ssat lr, #16, lr\n"
-        "vcvtr.s32.f32 s15, s15\n"
-        "add lr, lr, r4\n"
-        "vmul.f32 s14, s13, s0\n"
-        "ssat r5, #8, lr\n"
-        "vmov s13, r9\n"
-        "strb r5, [r3]\n"
-        "vmov lr, s15\n"
-        "add r3, r3, r2\n"
-        "vcvt.f32.s32 s15, s13\n"
-        "ssat r12, #16, r12\n"
-        "vcvtr.s32.f32 s14, s14\n"
-        "add r12, r12, r4\n"
         "vmov s13, r8\n"
-        "ssat r5, #8, r12\n"
-        "vmul.f32 s15, s15, s0\n"
-        "strb r5, [r3]\n"
+        "ldr r4, [r0, #48]\n"
+        "vcvt.f32.s32 s15, s15\n"
+        "vldr s0, [r0, #44]\n"
+        "vcvt.f32.s32 s14, s14\n"
+        "add lr, lr, r3\n"
         "vcvt.f32.s32 s13, s13\n"
-        "add r3, r3, r2\n"
-        "vmov r12, s14\n"
-        "ssat lr, #16, lr\n"
-        "vcvtr.s32.f32 s15, s15\n"
-        "add lr, lr, r4\n"
-        "vmul.f32 s14, s13, s0\n"
         "ssat r5, #8, lr\n"
-        "ldrh r6, [r0, #50]\n"
+        "vmul.f32 s15, s15, s0\n"
+        "uxtah r6, r1, r4\n"
+        "vmul.f32 s14, s14, s0\n"
         "ssat lr, #16, r12\n"
-        "vmov r12, s15\n"
-        "add lr, lr, r4\n"
-        "vcvtr.s32.f32 s15, s14\n"
-        "ssat r7, #8, lr\n"
-        "strb r5, [r3]\n"
-        "ssat lr, #16, r12\n"
-        "add r1, r1, r6\n"
-        "add lr, lr, r4\n"
-        "vmov r12, s15\n"
+        "vmul.f32 s13, s13, s0\n"
+        "strb r5, [r6]\n"
+        "vcvtr.s32.f32 s15, s15\n"
+        "ssat r12, #16, r11\n"
+        "vcvtr.s32.f32 s14, s14\n"
+        "add lr, lr, r3\n"
+        "vcvtr.s32.f32 s13, s13\n"
+        "ssat r5, #8, lr\n"
+        "vmov lr, s15\n"
+        "add r12, r12, r3\n"
+        "vmov r11, s14\n"
+        "ssat r7, #8, r12\n"
+        "vmov r12, s13\n"
+        "ssat lr, #16, lr\n"
+        "add r6, r6, r2\n"
+        "ssat r11, #16, r11\n"
+        "strb r5, [r6]\n"
+        "ssat r12, #16, r12\n"
+        "add r5, r6, r2\n"
+        "add r1, r1, r4, lsr #16\n"
+        "add lr, lr, r3\n"
+        "ssat r4, #8, lr\n"
+        "add lr, r11, r3\n"
+        "ssat r6, #8, lr\n"
+        "add lr, r12, r3\n"
         "ssat r3, #8, lr\n"
-        "strb r7, [r1]\n"
-        "ssat lr, #16, r12\n"
+        "strb r7, [r5]\n"
+        "strb r4, [r1]\n"
         "add r1, r1, r2\n"
-        "strb r3, [r1]\n"
-        "add lr, lr, r4\n"
-        "ssat r3, #8, lr\n"
+        "strb r6, [r1]\n"
         "add r1, r1, r2\n"
         "strb r3, [r1]\n"
         "add r0, r0, #52\n"
-        "ldr r1, [sp, #0]\n"
-        "ldr r2, [sp, #4]\n"
+        "ldr r1, [sp, #8]\n"
+        "ldr r2, [sp, #48]\n"
         "adds r1, r1, r2\n"
         "bne 1b\n"
         "4:\n"
-        "add sp, sp, #20\n"
-        "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n"
+        "add sp, sp, #16\n"
+        "pop {r4, r5, r6, r7, r8, r9, r10, r11, r12, pc}\n"
         ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
 }
 #pragma GCC diagnostic pop
 #else
-static const uint32_t *digits_conv1x1_3px_k16n_3px(
-    const uint32_t *columns, const uint32_t *end, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero, uint32_t stride)
-{
-    const uint32_t floating = stream[1];
-    uint32_t blocks = stream[0] + floating;
-    stream += 2;
-    for (; blocks != 0u; --blocks) {
-        int32_t a00 = (int32_t)stream[0];
-        int32_t a01 = (int32_t)stream[0];
-        int32_t a02 = (int32_t)stream[0];
-        int32_t a10 = (int32_t)stream[1];
-        int32_t a11 = (int32_t)stream[1];
-        int32_t a12 = (int32_t)stream[1];
-        stream += 2;
-        for (const uint32_t *column = columns; column != end; column += 6) {
-            uint32_t w0, w1, x;
-            w0 = stream[0];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[0];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[1];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[2];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            w0 = stream[1];
-            w1 = mc_sxtb16_ror8(w0);
-            w0 = mc_sxtb16(w0);
-            x = column[3];
-            a00 = mc_smlad_loop(w0, x, a00);
-            a10 = mc_smlad_loop(w1, x, a10);
-            x = column[4];
-            a01 = mc_smlad_loop(w0, x, a01);
-            a11 = mc_smlad_loop(w1, x, a11);
-            x = column[5];
-            a02 = mc_smlad_loop(w0, x, a02);
-            a12 = mc_smlad_loop(w1, x, a12);
-            stream += 2;
-        }
-        if (blocks > floating) {
-            {
-                const int32_t multiplier = (int32_t)stream[0];
-                int8_t *const y = ofmap + (stream[2] & 0xFFFFu);
-                y[0] = (int8_t)mc_requantize(a00, multiplier, addend, 4);
-                y[stride] = (int8_t)mc_requantize(a01, multiplier, addend, 4);
-                y[2u * stride] = (int8_t)mc_requantize(a02, multiplier, addend, 4);
-            }
-            {
-                const int32_t multiplier = (int32_t)stream[1];
-                int8_t *const y = ofmap + (stream[2] >> 16);
-                y[0] = (int8_t)mc_requantize(a10, multiplier, addend, 4);
-                y[stride] = (int8_t)mc_requantize(a11, multiplier, addend, 4);
-                y[2u * stride] = (int8_t)mc_requantize(a12, multiplier, addend, 4);
-            }
-        } else {
-            {
-                const float multiplier = mc_float_of_bits(stream[0]);
-                int8_t *const y = ofmap + (stream[2] & 0xFFFFu);
-                y[0] = (int8_t)mc_requantize_float(a00, multiplier, out_zero);
-                y[stride] = (int8_t)mc_requantize_float(a01, multiplier, out_zero);
-                y[2u * stride] = (int8_t)mc_requantize_float(a02, multiplier, out_zero);
-            }
-            {
-                const float multiplier = mc_float_of_bits(stream[1]);
-                int8_t *const y = ofmap + (stream[2] >> 16);
-                y[0] = (int8_t)mc_requantize_float(a10, multiplier, out_zero);
-                y[stride] = (int8_t)mc_requantize_float(a11, multiplier, out_zero);
-                y[2u * stride] = (int8_t)mc_requantize_float(a12, multiplier, out_zero);
-            }
-        }
-        stream += 3;
-    }
-    return stream;
-}
-#endif
-
-/*
- * 1x1 convolution, 3 pixels at a time.
- * Weights: inputs, groups, in_stride, out_stride; numbers of blocks; for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
- * Serves:
- *   Conv 'node_Conv_383_quant' 1x96x3x3 -> 1x40x3x3
- */
-void digits_conv1x1_3px_k16n(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
-                             int32_t addend, int32_t out_zero)
-{
-    const uint32_t inputs = weights[0];
-    uint32_t groups = weights[1];
-    const uint32_t in_stride = weights[2];
-    const uint32_t out_stride = weights[3];
-    weights += 4;
-    const uint32_t steps = (inputs + 3u) / 4u * 2u;
-    for (; groups != 0u; --groups) {
-        digits_conv1x1_3px_k16n_columns3(ifmap, inputs, in_stride, columns);
-        (void)digits_conv1x1_3px_k16n_3px(columns, columns + 3u * steps, weights, ofmap, addend, out_zero, out_stride);
-        ifmap += 3u * in_stride;
-        ofmap += 3u * out_stride;
-    }
-}
-
-/* 3 pixels, a stride apart, as columns of pairs: of bytes 0 and 2, of 1 and 3, and so on. */
-static void digits_conv1x1_3px_k16n8_columns3(const int8_t *bytes, uint32_t inputs, uint32_t stride, uint32_t *columns)
-{
-    for (uint32_t fours = inputs / 4u; fours != 0u; --fours) {
-        const uint32_t b0 = mc_bytes4(bytes);
-        columns[0] = mc_sxtb16(b0);
-        columns[3] = mc_sxtb16_ror8(b0);
-        const uint32_t b1 = mc_bytes4(bytes + stride);
-        columns[1] = mc_sxtb16(b1);
-        columns[4] = mc_sxtb16_ror8(b1);
-        const uint32_t b2 = mc_bytes4(bytes + 2u * stride);
-        columns[2] = mc_sxtb16(b2);
-        columns[5] = mc_sxtb16_ror8(b2);
-        bytes += 4;
-        columns += 6;
-    }
-}
-
-/* All output channels of 3 pixels, 2 at a time, pixels of the output a stride apart; returns the end of the stream. */
-#if MC_SCHEDULED
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Woverlength-strings"
-__attribute__((naked, noinline, used))
-static const uint32_t *digits_conv1x1_3px_k16n8_3px(
-    const uint32_t *columns MC_UNUSED, const uint32_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED, int32_t out_zero MC_UNUSED, uint32_t stride MC_UNUSED)
-{
-    __asm__ volatile(
-        "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
-        "sub sp, sp, #20\n"
-        "str r0, [sp, #12]\n"
-        "str r3, [sp, #8]\n"
-        "sub r1, r1, #48\n"
-        "str r1, [sp, #16]\n"
-        "ldr r12, [r2, #0]\n"
-        "str r12, [sp, #0]\n"
-        "ldr r12, [r2, #4]\n"
-        "str r12, [sp, #4]\n"
-        "add r0, r2, #8\n"
-        "1:\n"
-        "ldr r1, [sp, #12]\n"
-        "ldr r2, [r0, #8]\n"
-        "ldr r11, [r0]\n"
-        "sxtb16 r7, r2\n"
-        "ldr r3, [r1]\n"
-        "sxtb16 r6, r2, ror #8\n"
-        "ldr r8, [r0, #4]\n"
-        "ldr r2, [r1, #4]\n"
-        "smlad lr, r7, r3, r11\n"
-        "smlad r10, r6, r3, r8\n"
-        "ldr r3, [r0, #12]\n"
-        "ldr r4, [r1, #8]\n"
-        "smlad r12, r7, r2, r11\n"
-        "sxtb16 r5, r3\n"
-        "smlad r9, r6, r2, r8\n"
-        "smlad r11, r7, r4, r11\n"
-        "ldr r2, [r1, #12]\n"
-        "sxtb16 r7, r3, ror #8\n"
-        "smlad r8, r6, r4, r8\n"
-        "ldr r3, [r1, #16]\n"
-        "smlad lr, r5, r2, lr\n"
-        "smlad r10, r7, r2, r10\n"
-        "ldr r2, [r0, #16]\n"
-        "ldr r4, [r1, #20]\n"
-        "smlad r12, r5, r3, r12\n"
-        "sxtb16 r6, r2\n"
-        "smlad r9, r7, r3, r9\n"
-        "smlad r11, r5, r4, r11\n"
-        "ldr r3, [r1, #24]\n"
-        "sxtb16 r5, r2, ror #8\n"
-        "smlad r8, r7, r4, r8\n"
-        "ldr r2, [r1, #28]\n"
-        "smlad lr, r6, r3, lr\n"
-        "smlad r10, r5, r3, r10\n"
-        "ldr r3, [r0, #20]\n"
-        "ldr r4, [r1, #32]\n"
-        "smlad r12, r6, r2, r12\n"
-        "sxtb16 r7, r3\n"
-        "smlad r9, r5, r2, r9\n"
-        "smlad r11, r6, r4, r11\n"
-        "ldr r2, [r1, #36]\n"
-        "sxtb16 r6, r3, ror #8\n"
-        "smlad r8, r5, r4, r8\n"
-        "ldr r3, [r1, #40]\n"
-        "smlad lr, r7, r2, lr\n"
-        "smlad r10, r6, r2, r10\n"
-        "ldr r2, [r1, #44]\n"
-        "smlad r12, r7, r3, r12\n"
-        "smlad r9, r6, r3, r9\n"
-        "smlad r11, r7, r2, r11\n"
-        "smlad r8, r6, r2, r8\n"
-        "2:\n"
-        "ldr r2, [r0, #24]\n"
-        "ldr r3, [r1, #48]\n"
-        "sxtb16 r7, r2\n"
-        "ldr r4, [r1, #52]\n"
-        "sxtb16 r6, r2, ror #8\n"
-        "smlad lr, r7, r3, lr\n"
-        "ldr r2, [r1, #56]\n"
-        "smlad r10, r6, r3, r10\n"
-        "ldr r3, [r0, #28]\n"
-        "smlad r12, r7, r4, r12\n"
-        "ldr r5, [r1, #60]\n"
-        "smlad r9, r6, r4, r9\n"
-        "ldr r4, [r1, #64]\n"
-        "smlad r11, r7, r2, r11\n"
-        "sxtb16 r7, r3\n"
-        "smlad r8, r6, r2, r8\n"
-        "sxtb16 r6, r3, ror #8\n"
-        "smlad lr, r7, r5, lr\n"
-        "ldr r2, [r1, #68]\n"
-        "smlad r10, r6, r5, r10\n"
-        "ldr r3, [r0, #32]\n"
-        "smlad r12, r7, r4, r12\n"
-        "ldr r5, [r1, #72]\n"
-        "smlad r9, r6, r4, r9\n"
-        "ldr r4, [r1, #76]\n"
-        "smlad r11, r7, r2, r11\n"
-        "sxtb16 r7, r3\n"
-        "smlad r8, r6, r2, r8\n"
-        "sxtb16 r6, r3, ror #8\n"
-        "smlad lr, r7, r5, lr\n"
-        "ldr r2, [r1, #80]\n"
-        "smlad r10, r6, r5, r10\n"
-        "ldr r3, [r0, #36]\n"
-        "smlad r12, r7, r4, r12\n"
-        "ldr r5, [r1, #84]\n"
-        "smlad r9, r6, r4, r9\n"
-        "ldr r4, [r1, #88]\n"
-        "smlad r11, r7, r2, r11\n"
-        "sxtb16 r7, r3\n"
-        "smlad r8, r6, r2, r8\n"
-        "sxtb16 r6, r3, ror #8\n"
-        "smlad lr, r7, r5, lr\n"
-        "ldr r2, [r1, #92]\n"
-        "smlad r10, r6, r5, r10\n"
-        "ldr r3, [r0, #40]\n"
-        "smlad r12, r7, r4, r12\n"
-        "ldr r5, [r1, #96]\n"
-        "smlad r9, r6, r4, r9\n"
-        "ldr r4, [r1, #100]\n"
-        "smlad r11, r7, r2, r11\n"
-        "sxtb16 r7, r3\n"
-        "smlad r8, r6, r2, r8\n"
-        "sxtb16 r6, r3, ror #8\n"
-        "smlad lr, r7, r5, lr\n"
-        "ldr r2, [r1, #104]\n"
-        "smlad r10, r6, r5, r10\n"
-        "ldr r3, [r0, #44]\n"
-        "smlad r12, r7, r4, r12\n"
-        "ldr r5, [r1, #108]\n"
-        "smlad r9, r6, r4, r9\n"
-        "ldr r4, [r1, #112]\n"
-        "smlad r11, r7, r2, r11\n"
-        "sxtb16 r7, r3\n"
-        "smlad r8, r6, r2, r8\n"
-        "sxtb16 r6, r3, ror #8\n"
-        "smlad lr, r7, r5, lr\n"
-        "ldr r2, [r1, #116]\n"
-        "smlad r10, r6, r5, r10\n"
-        "ldr r3, [r0, #48]\n"
-        "smlad r12, r7, r4, r12\n"
-        "ldr r5, [r1, #120]\n"
-        "smlad r9, r6, r4, r9\n"
-        "ldr r4, [r1, #124]\n"
-        "smlad r11, r7, r2, r11\n"
-        "sxtb16 r7, r3\n"
-        "smlad r8, r6, r2, r8\n"
-        "sxtb16 r6, r3, ror #8\n"
-        "smlad lr, r7, r5, lr\n"
-        "ldr r2, [r1, #128]\n"
-        "smlad r10, r6, r5, r10\n"
-        "ldr r3, [r0, #52]\n"
-        "smlad r12, r7, r4, r12\n"
-        "ldr r5, [r1, #132]\n"
-        "smlad r9, r6, r4, r9\n"
-        "ldr r4, [r1, #136]\n"
-        "smlad r11, r7, r2, r11\n"
-        "sxtb16 r7, r3\n"
-        "smlad r8, r6, r2, r8\n"
-        "sxtb16 r6, r3, ror #8\n"
-        "smlad lr, r7, r5, lr\n"
-        "ldr r2, [r1, #140]\n"
-        "smlad r10, r6, r5, r10\n"
-        "add r1, r1, #96\n"
-        "smlad r12, r7, r4, r12\n"
-        "ldr r3, [sp, #16]\n"
-        "smlad r9, r6, r4, r9\n"
-        "add r0, r0, #32\n"
-        "smlad r11, r7, r2, r11\n"
-        "cmp r1, r3\n"
-        "smlad r8, r6, r2, r8\n"
-        "bne 2b\n"
-        "ldr r2, [sp, #0]\n"
-        "subs r2, r2, #1\n"
-        "str r2, [sp, #0]\n"
-        "blt 3f\n"
-        "ldr r1, [sp, #8]\n"
-        "ldr r2, [sp, #56]\n"
-        "ldr r3, [r0, #24]\n"
-        "ldrh r4, [r0, #32]\n"
-        "ldrh r5, [r0, #34]\n"
-        "smmla lr, lr, r3, r2\n"
-        "ldr r6, [r0, #28]\n"
-        "smmla r12, r12, r3, r2\n"
-        "ldr r7, [sp, #64]\n"
-        "smmla r11, r11, r3, r2\n"
-        "add r3, r1, r4\n"
-        "smmla r10, r10, r6, r2\n"
-        "add r1, r1, r5\n"
-        "smmla r9, r9, r6, r2\n"
-        "ssat r4, #8, lr, asr #4\n"
-        "smmla r2, r8, r6, r2\n"
-        "ssat r5, #8, r12, asr #4\n"
-        "add r6, r3, r7\n"
-        "ssat r8, #8, r11, asr #4\n"
-        "add r11, r6, r7\n"
-        "ssat r10, #8, r10, asr #4\n"
-        "strb r4, [r3]\n"
-        "ssat r3, #8, r9, asr #4\n"
-        "strb r5, [r6]\n"
-        "ssat r2, #8, r2, asr #4\n"
-        "strb r8, [r11]\n"
-        "add r4, r1, r7\n"
-        "strb r10, [r1]\n"
-        "add r1, r4, r7\n"
-        "strb r3, [r4]\n"
-        "add r0, r0, #36\n"
-        "strb r2, [r1]\n"
-        "bgt 1b\n"
-        "ldr r1, [sp, #0]\n"
-        "ldr r2, [sp, #4]\n"
-        "adds r1, r1, r2\n"
-        "bne 1b\n"
-        "b 4f\n"
-        "3:\n"
-        "vmov s15, lr\n"
-        "vcvt.f32.s32 s15, s15\n"
-        "vldr s0, [r0, #24]\n"
-        "vmov s14, r12\n"
-        "vmul.f32 s15, s15, s0\n"
-        "vcvt.f32.s32 s14, s14\n"
-        "vcvtr.s32.f32 s15, s15\n"
-        "vmul.f32 s14, s14, s0\n"
-        "vmov s13, r11\n"
-        "vmov lr, s15\n"
-        "ldr r1, [sp, #8]\n"
-        "vcvt.f32.s32 s15, s13\n"
-        "ldr r2, [sp, #64]\n"
-        "vcvtr.s32.f32 s14, s14\n"
-        "ldrh r3, [r0, #32]\n"
-        "vmov s13, r10\n"
-        "ldr r4, [sp, #60]\n"
-        "vmul.f32 s15, s15, s0\n"
-        "add r3, r1, r3\n"
-        "vcvt.f32.s32 s13, s13\n"
-        "vmov r12, s14\n"
-        "vldr s0, [r0, #28]\n"
-        "ssat lr, #16, lr\n"
-        "vcvtr.s32.f32 s15, s15\n"
-        "add lr, lr, r4\n"
-        "vmul.f32 s14, s13, s0\n"
-        "ssat r5, #8, lr\n"
-        "vmov s13, r9\n"
-        "strb r5, [r3]\n"
-        "vmov lr, s15\n"
-        "add r3, r3, r2\n"
-        "vcvt.f32.s32 s15, s13\n"
-        "ssat r12, #16, r12\n"
-        "vcvtr.s32.f32 s14, s14\n"
-        "add r12, r12, r4\n"
-        "vmov s13, r8\n"
-        "ssat r5, #8, r12\n"
-        "vmul.f32 s15, s15, s0\n"
-        "strb r5, [r3]\n"
-        "vcvt.f32.s32 s13, s13\n"
-        "add r3, r3, r2\n"
-        "vmov r12, s14\n"
-        "ssat lr, #16, lr\n"
-        "vcvtr.s32.f32 s15, s15\n"
-        "add lr, lr, r4\n"
-        "vmul.f32 s14, s13, s0\n"
-        "ssat r5, #8, lr\n"
-        "ldrh r6, [r0, #34]\n"
-        "ssat lr, #16, r12\n"
-        "vmov r12, s15\n"
-        "add lr, lr, r4\n"
-        "vcvtr.s32.f32 s15, s14\n"
-        "ssat r7, #8, lr\n"
-        "strb r5, [r3]\n"
-        "ssat lr, #16, r12\n"
-        "add r1, r1, r6\n"
-        "add lr, lr, r4\n"
-        "vmov r12, s15\n"
-        "ssat r3, #8, lr\n"
-        "strb r7, [r1]\n"
-        "ssat lr, #16, r12\n"
-        "add r1, r1, r2\n"
-        "strb r3, [r1]\n"
-        "add lr, lr, r4\n"
-        "ssat r3, #8, lr\n"
-        "add r1, r1, r2\n"
-        "strb r3, [r1]\n"
-        "add r0, r0, #36\n"
-        "ldr r1, [sp, #0]\n"
-        "ldr r2, [sp, #4]\n"
-        "adds r1, r1, r2\n"
-        "bne 1b\n"
-        "4:\n"
-        "add sp, sp, #20\n"
-        "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n"
-        ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
-}
-#pragma GCC diagnostic pop
-#else
-static const uint32_t *digits_conv1x1_3px_k16n8_3px(
+static const uint32_t *digits_conv1x1_3px_k24n16_3px(
     const uint32_t *columns, const uint32_t *end, const uint32_t *stream, int8_t *ofmap, int32_t addend, int32_t out_zero, uint32_t stride)
 {
     const uint32_t floating = stream[1];
@@ -7790,11 +8858,10 @@ static const uint32_t *digits_conv1x1_3px_k16n8_3px(
  * Weights: inputs, groups, in_stride, out_stride; numbers of blocks; for each 2 output channels: biases, weights as bytes by pairs of inputs, multipliers, channel indices.
  * Serves:
  *   Conv 'node_Conv_385_quant' 1x40x3x3 -> 1x120x3x3
- *   Conv 'node_Conv_389_quant' 1x120x3x3 -> 1x40x3x3
  *   Conv 'node_Conv_391_quant' 1x40x3x3 -> 1x96x3x3
  */
-void digits_conv1x1_3px_k16n8(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
-                              int32_t addend, int32_t out_zero)
+void digits_conv1x1_3px_k24n16(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
+                               int32_t addend, int32_t out_zero)
 {
     const uint32_t inputs = weights[0];
     uint32_t groups = weights[1];
@@ -7803,8 +8870,8 @@ void digits_conv1x1_3px_k16n8(const int8_t *ifmap, int8_t *ofmap, uint32_t *colu
     weights += 4;
     const uint32_t steps = (inputs + 3u) / 4u * 2u;
     for (; groups != 0u; --groups) {
-        digits_conv1x1_3px_k16n8_columns3(ifmap, inputs, in_stride, columns);
-        (void)digits_conv1x1_3px_k16n8_3px(columns, columns + 3u * steps, weights, ofmap, addend, out_zero, out_stride);
+        digits_conv1x1_3px_k24n16_columns3(ifmap, inputs, in_stride, columns);
+        (void)digits_conv1x1_3px_k24n16_3px(columns, columns + 3u * steps, weights, ofmap, addend, out_zero, out_stride);
         ifmap += 3u * in_stride;
         ofmap += 3u * out_stride;
     }
@@ -8201,21 +9268,17 @@ void digits_mean_3x3x96(const int8_t *input, int8_t *output)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Woverlength-strings"
 __attribute__((naked, noinline, used))
-static const uint32_t *digits_gemm_1px_k16n_1px(
+static const uint32_t *digits_gemm_1px_k24n_1px(
     const int8_t *columns MC_UNUSED, const int8_t *end MC_UNUSED, const uint32_t *stream MC_UNUSED, int8_t *ofmap MC_UNUSED, int32_t addend MC_UNUSED)
 {
     __asm__ volatile(
-        "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
-        "sub sp, sp, #20\n"
-        "str r0, [sp, #12]\n"
-        "str r3, [sp, #8]\n"
-        "sub r1, r1, #16\n"
-        "str r1, [sp, #16]\n"
+        "sub r1, r1, #24\n"
+        "push {r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}\n"
         "ldr r12, [r2, #0]\n"
-        "str r12, [sp, #0]\n"
+        "str r12, [sp, #8]\n"
         "add r0, r2, #8\n"
         "1:\n"
-        "ldr r1, [sp, #12]\n"
+        "ldr r1, [sp]\n"
         "ldr lr, [r0]\n"
         "ldr r12, [r0, #4]\n"
         "ldr r11, [r0, #8]\n"
@@ -8346,6 +9409,72 @@ static const uint32_t *digits_gemm_1px_k16n_1px(
         "sxtb16 r5, r2, ror #8\n"
         "smlad lr, r7, r6, lr\n"
         "sxtb16 r7, r3\n"
+        "ldr r2, [r0, #120]\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "smlad r12, r5, r6, r12\n"
+        "sxtb16 r5, r4\n"
+        "smlad r11, r7, r6, r11\n"
+        "sxtb16 r7, r4, ror #8\n"
+        "smlad r10, r3, r6, r10\n"
+        "ldr r3, [r1, #16]\n"
+        "smlad r9, r5, r6, r9\n"
+        "sxtb16 r5, r2\n"
+        "smlad r8, r7, r6, r8\n"
+        "sxtb16 r7, r3\n"
+        "ldr r4, [r0, #124]\n"
+        "sxtb16 r6, r2, ror #8\n"
+        "smlad lr, r5, r7, lr\n"
+        "ldr r2, [r0, #128]\n"
+        "smlad r12, r6, r7, r12\n"
+        "sxtb16 r6, r4\n"
+        "ldr r5, [r0, #132]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad r11, r6, r7, r11\n"
+        "sxtb16 r6, r2\n"
+        "smlad r10, r4, r7, r10\n"
+        "sxtb16 r4, r2, ror #8\n"
+        "smlad r9, r6, r7, r9\n"
+        "ldr r2, [r0, #136]\n"
+        "smlad r8, r4, r7, r8\n"
+        "sxtb16 r7, r5\n"
+        "ldr r4, [r0, #140]\n"
+        "sxtb16 r6, r3, ror #8\n"
+        "ldr r3, [r0, #144]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad lr, r7, r6, lr\n"
+        "sxtb16 r7, r2\n"
+        "smlad r12, r5, r6, r12\n"
+        "sxtb16 r5, r2, ror #8\n"
+        "smlad r11, r7, r6, r11\n"
+        "sxtb16 r7, r4\n"
+        "ldr r2, [r0, #148]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad r10, r5, r6, r10\n"
+        "ldr r5, [r1, #20]\n"
+        "smlad r9, r7, r6, r9\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r4, r6, r8\n"
+        "sxtb16 r6, r5\n"
+        "ldr r4, [r0, #152]\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "smlad lr, r7, r6, lr\n"
+        "sxtb16 r7, r2\n"
+        "smlad r12, r3, r6, r12\n"
+        "sxtb16 r3, r2, ror #8\n"
+        "smlad r11, r7, r6, r11\n"
+        "ldr r2, [r0, #156]\n"
+        "smlad r10, r3, r6, r10\n"
+        "sxtb16 r7, r4\n"
+        "ldr r3, [r0, #160]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad r9, r7, r6, r9\n"
+        "sxtb16 r7, r2\n"
+        "smlad r8, r4, r6, r8\n"
+        "sxtb16 r6, r5, ror #8\n"
+        "ldr r4, [r0, #164]\n"
+        "sxtb16 r5, r2, ror #8\n"
+        "smlad lr, r7, r6, lr\n"
+        "sxtb16 r7, r3\n"
         "smlad r12, r5, r6, r12\n"
         "sxtb16 r5, r3, ror #8\n"
         "smlad r11, r7, r6, r11\n"
@@ -8355,34 +9484,34 @@ static const uint32_t *digits_gemm_1px_k16n_1px(
         "smlad r9, r7, r6, r9\n"
         "smlad r8, r5, r6, r8\n"
         "2:\n"
-        "ldr r2, [r1, #16]\n"
-        "ldr r3, [r0, #120]\n"
+        "ldr r2, [r1, #24]\n"
+        "ldr r3, [r0, #168]\n"
         "sxtb16 r7, r2\n"
-        "ldr r4, [r0, #124]\n"
+        "ldr r4, [r0, #172]\n"
         "sxtb16 r6, r3\n"
-        "ldr r5, [r0, #128]\n"
+        "ldr r5, [r0, #176]\n"
         "sxtb16 r3, r3, ror #8\n"
         "smlad lr, r6, r7, lr\n"
         "sxtb16 r6, r4\n"
         "smlad r12, r3, r7, r12\n"
         "sxtb16 r4, r4, ror #8\n"
         "smlad r11, r6, r7, r11\n"
-        "ldr r3, [r0, #132]\n"
+        "ldr r3, [r0, #180]\n"
         "smlad r10, r4, r7, r10\n"
         "sxtb16 r6, r5\n"
-        "ldr r4, [r0, #136]\n"
+        "ldr r4, [r0, #184]\n"
         "sxtb16 r5, r5, ror #8\n"
         "smlad r9, r6, r7, r9\n"
         "sxtb16 r6, r2, ror #8\n"
         "smlad r8, r5, r7, r8\n"
         "sxtb16 r7, r3\n"
-        "ldr r2, [r0, #140]\n"
+        "ldr r2, [r0, #188]\n"
         "sxtb16 r5, r3, ror #8\n"
         "smlad lr, r7, r6, lr\n"
-        "ldr r3, [r1, #20]\n"
+        "ldr r3, [r1, #28]\n"
         "smlad r12, r5, r6, r12\n"
         "sxtb16 r7, r4\n"
-        "ldr r5, [r0, #144]\n"
+        "ldr r5, [r0, #192]\n"
         "sxtb16 r4, r4, ror #8\n"
         "smlad r11, r7, r6, r11\n"
         "sxtb16 r7, r2\n"
@@ -8392,63 +9521,63 @@ static const uint32_t *digits_gemm_1px_k16n_1px(
         "sxtb16 r7, r3\n"
         "smlad r8, r4, r6, r8\n"
         "sxtb16 r6, r5\n"
-        "ldr r2, [r0, #148]\n"
+        "ldr r2, [r0, #196]\n"
         "sxtb16 r5, r5, ror #8\n"
         "smlad lr, r6, r7, lr\n"
-        "ldr r4, [r0, #152]\n"
+        "ldr r4, [r0, #200]\n"
         "smlad r12, r5, r7, r12\n"
         "sxtb16 r6, r2\n"
-        "ldr r5, [r0, #156]\n"
+        "ldr r5, [r0, #204]\n"
         "sxtb16 r2, r2, ror #8\n"
         "smlad r11, r6, r7, r11\n"
         "sxtb16 r6, r4\n"
         "smlad r10, r2, r7, r10\n"
-        "ldr r2, [r0, #160]\n"
+        "ldr r2, [r0, #208]\n"
         "smlad r9, r6, r7, r9\n"
         "sxtb16 r6, r4, ror #8\n"
-        "ldr r4, [r0, #164]\n"
+        "ldr r4, [r0, #212]\n"
         "sxtb16 r3, r3, ror #8\n"
         "smlad r8, r6, r7, r8\n"
         "sxtb16 r7, r5\n"
-        "ldr r6, [r1, #24]\n"
+        "ldr r6, [r1, #32]\n"
         "sxtb16 r5, r5, ror #8\n"
         "smlad lr, r7, r3, lr\n"
         "sxtb16 r7, r2\n"
         "smlad r12, r5, r3, r12\n"
         "sxtb16 r5, r2, ror #8\n"
         "smlad r11, r7, r3, r11\n"
-        "ldr r2, [r0, #168]\n"
+        "ldr r2, [r0, #216]\n"
         "smlad r10, r5, r3, r10\n"
         "sxtb16 r7, r4\n"
-        "ldr r5, [r0, #172]\n"
+        "ldr r5, [r0, #220]\n"
         "sxtb16 r4, r4, ror #8\n"
         "smlad r9, r7, r3, r9\n"
         "sxtb16 r7, r6\n"
         "smlad r8, r4, r3, r8\n"
         "sxtb16 r4, r2\n"
-        "ldr r3, [r0, #176]\n"
+        "ldr r3, [r0, #224]\n"
         "sxtb16 r2, r2, ror #8\n"
         "smlad lr, r4, r7, lr\n"
         "sxtb16 r4, r5\n"
         "smlad r12, r2, r7, r12\n"
         "sxtb16 r5, r5, ror #8\n"
         "smlad r11, r4, r7, r11\n"
-        "ldr r2, [r0, #180]\n"
+        "ldr r2, [r0, #228]\n"
         "smlad r10, r5, r7, r10\n"
         "sxtb16 r5, r3\n"
-        "ldr r4, [r0, #184]\n"
+        "ldr r4, [r0, #232]\n"
         "sxtb16 r3, r3, ror #8\n"
         "smlad r9, r5, r7, r9\n"
         "sxtb16 r6, r6, ror #8\n"
         "smlad r8, r3, r7, r8\n"
         "sxtb16 r7, r2\n"
-        "ldr r3, [r0, #188]\n"
+        "ldr r3, [r0, #236]\n"
         "sxtb16 r5, r2, ror #8\n"
         "smlad lr, r7, r6, lr\n"
-        "ldr r2, [r1, #28]\n"
+        "ldr r2, [r1, #36]\n"
         "smlad r12, r5, r6, r12\n"
         "sxtb16 r7, r4\n"
-        "ldr r5, [r0, #192]\n"
+        "ldr r5, [r0, #240]\n"
         "sxtb16 r4, r4, ror #8\n"
         "smlad r11, r7, r6, r11\n"
         "sxtb16 r7, r3\n"
@@ -8458,90 +9587,153 @@ static const uint32_t *digits_gemm_1px_k16n_1px(
         "sxtb16 r7, r2\n"
         "smlad r8, r4, r6, r8\n"
         "sxtb16 r6, r5\n"
-        "ldr r3, [r0, #196]\n"
+        "ldr r3, [r0, #244]\n"
         "sxtb16 r5, r5, ror #8\n"
         "smlad lr, r6, r7, lr\n"
-        "ldr r4, [r0, #200]\n"
+        "ldr r4, [r0, #248]\n"
         "smlad r12, r5, r7, r12\n"
         "sxtb16 r6, r3\n"
-        "ldr r5, [r0, #204]\n"
+        "ldr r5, [r0, #252]\n"
         "sxtb16 r3, r3, ror #8\n"
         "smlad r11, r6, r7, r11\n"
         "sxtb16 r6, r4\n"
         "smlad r10, r3, r7, r10\n"
-        "ldr r3, [r0, #208]\n"
+        "ldr r3, [r0, #256]\n"
         "smlad r9, r6, r7, r9\n"
         "sxtb16 r6, r4, ror #8\n"
-        "ldr r4, [r0, #212]\n"
-        "add r1, r1, #16\n"
+        "ldr r4, [r0, #260]\n"
+        "sxtb16 r2, r2, ror #8\n"
         "smlad r8, r6, r7, r8\n"
-        "sxtb16 r7, r2, ror #8\n"
-        "ldr r2, [sp, #16]\n"
+        "sxtb16 r7, r5\n"
+        "ldr r6, [r1, #40]\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad lr, r7, r2, lr\n"
+        "sxtb16 r7, r3\n"
+        "smlad r12, r5, r2, r12\n"
+        "sxtb16 r5, r3, ror #8\n"
+        "smlad r11, r7, r2, r11\n"
+        "ldr r3, [r0, #264]\n"
+        "smlad r10, r5, r2, r10\n"
+        "sxtb16 r7, r4\n"
+        "ldr r5, [r0, #268]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad r9, r7, r2, r9\n"
+        "sxtb16 r7, r6\n"
+        "smlad r8, r4, r2, r8\n"
+        "sxtb16 r4, r3\n"
+        "ldr r2, [r0, #272]\n"
+        "sxtb16 r3, r3, ror #8\n"
+        "smlad lr, r4, r7, lr\n"
+        "sxtb16 r4, r5\n"
+        "smlad r12, r3, r7, r12\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad r11, r4, r7, r11\n"
+        "ldr r3, [r0, #276]\n"
+        "smlad r10, r5, r7, r10\n"
+        "sxtb16 r5, r2\n"
+        "ldr r4, [r0, #280]\n"
+        "sxtb16 r2, r2, ror #8\n"
+        "smlad r9, r5, r7, r9\n"
+        "sxtb16 r6, r6, ror #8\n"
+        "smlad r8, r2, r7, r8\n"
+        "sxtb16 r7, r3\n"
+        "ldr r2, [r0, #284]\n"
+        "sxtb16 r5, r3, ror #8\n"
+        "smlad lr, r7, r6, lr\n"
+        "ldr r3, [r1, #44]\n"
+        "smlad r12, r5, r6, r12\n"
+        "sxtb16 r7, r4\n"
+        "ldr r5, [r0, #288]\n"
+        "sxtb16 r4, r4, ror #8\n"
+        "smlad r11, r7, r6, r11\n"
+        "sxtb16 r7, r2\n"
+        "smlad r10, r4, r6, r10\n"
+        "sxtb16 r4, r2, ror #8\n"
+        "smlad r9, r7, r6, r9\n"
+        "sxtb16 r7, r3\n"
+        "smlad r8, r4, r6, r8\n"
         "sxtb16 r6, r5\n"
-        "add r0, r0, #96\n"
+        "ldr r2, [r0, #292]\n"
         "sxtb16 r5, r5, ror #8\n"
         "smlad lr, r6, r7, lr\n"
-        "sxtb16 r6, r3\n"
+        "ldr r4, [r0, #296]\n"
         "smlad r12, r5, r7, r12\n"
-        "sxtb16 r5, r3, ror #8\n"
+        "sxtb16 r6, r2\n"
+        "ldr r5, [r0, #300]\n"
+        "sxtb16 r2, r2, ror #8\n"
+        "smlad r11, r6, r7, r11\n"
+        "sxtb16 r6, r4\n"
+        "smlad r10, r2, r7, r10\n"
+        "ldr r2, [r0, #304]\n"
+        "smlad r9, r6, r7, r9\n"
+        "sxtb16 r6, r4, ror #8\n"
+        "ldr r4, [r0, #308]\n"
+        "add r1, r1, #24\n"
+        "smlad r8, r6, r7, r8\n"
+        "sxtb16 r7, r3, ror #8\n"
+        "ldr r3, [sp, #4]\n"
+        "sxtb16 r6, r5\n"
+        "add r0, r0, #144\n"
+        "sxtb16 r5, r5, ror #8\n"
+        "smlad lr, r6, r7, lr\n"
+        "sxtb16 r6, r2\n"
+        "smlad r12, r5, r7, r12\n"
+        "sxtb16 r5, r2, ror #8\n"
         "smlad r11, r6, r7, r11\n"
         "sxtb16 r6, r4\n"
         "smlad r10, r5, r7, r10\n"
         "sxtb16 r5, r4, ror #8\n"
         "smlad r9, r6, r7, r9\n"
-        "cmp r1, r2\n"
+        "cmp r1, r3\n"
         "smlad r8, r5, r7, r8\n"
         "bne 2b\n"
-        "ldr r1, [sp, #56]\n"
-        "ldr r2, [r0, #120]\n"
-        "ldrh r3, [r0, #144]\n"
-        "smmla lr, lr, r2, r1\n"
-        "ldr r2, [r0, #124]\n"
-        "ssat r4, #8, lr, asr #4\n"
+        "ldr r1, [sp, #12]\n"
+        "ldr r2, [sp, #56]\n"
+        "ldr r3, [r0, #192]\n"
+        "ldr r4, [r0, #168]\n"
+        "ldr r5, [r0, #172]\n"
+        "ldr r6, [r0, #176]\n"
+        "smmla lr, lr, r4, r2\n"
+        "ldr r4, [r0, #180]\n"
+        "smmla r12, r12, r5, r2\n"
+        "ldr r5, [r0, #184]\n"
+        "smmla r11, r11, r6, r2\n"
+        "ldr r6, [r0, #188]\n"
+        "smmla r10, r10, r4, r2\n"
+        "ldr r4, [r0, #196]\n"
+        "smmla r9, r9, r5, r2\n"
         "ldr r5, [sp, #8]\n"
-        "ldrh r6, [r0, #146]\n"
-        "smmla lr, r12, r2, r1\n"
-        "add r2, r5, r3\n"
-        "ldr r3, [r0, #128]\n"
-        "ssat r7, #8, lr, asr #4\n"
-        "strb r4, [r2]\n"
-        "smmla lr, r11, r3, r1\n"
-        "add r2, r5, r6\n"
-        "ldrh r3, [r0, #148]\n"
-        "ssat r4, #8, lr, asr #4\n"
-        "strb r7, [r2]\n"
-        "ldrh r2, [r0, #150]\n"
-        "add r3, r5, r3\n"
-        "ldr r6, [r0, #132]\n"
-        "strb r4, [r3]\n"
-        "smmla lr, r10, r6, r1\n"
-        "ldr r3, [r0, #136]\n"
-        "add r2, r5, r2\n"
-        "ldr r4, [r0, #140]\n"
-        "ssat r6, #8, lr, asr #4\n"
-        "smmla lr, r9, r3, r1\n"
-        "ldrh r3, [r0, #152]\n"
-        "smmla r1, r8, r4, r1\n"
-        "ssat r4, #8, lr, asr #4\n"
-        "ldrh r7, [r0, #154]\n"
-        "ssat r1, #8, r1, asr #4\n"
-        "strb r6, [r2]\n"
-        "add r2, r5, r3\n"
-        "ldr r3, [sp]\n"
-        "strb r4, [r2]\n"
-        "add r2, r5, r7\n"
-        "strb r1, [r2]\n"
-        "subs r1, r3, #1\n"
-        "str r1, [sp]\n"
-        "add r0, r0, #156\n"
+        "smmla r2, r8, r6, r2\n"
+        "uxtah r6, r1, r3\n"
+        "ldr r7, [r0, #200]\n"
+        "add r3, r1, r3, lsr #16\n"
+        "subs r5, r5, #1\n"
+        "uxtah r8, r1, r4\n"
+        "str r5, [sp, #8]\n"
+        "uxtah r5, r1, r7\n"
+        "add r4, r1, r4, lsr #16\n"
+        "ssat lr, #8, lr, asr #4\n"
+        "ssat r12, #8, r12, asr #4\n"
+        "ssat r11, #8, r11, asr #4\n"
+        "ssat r10, #8, r10, asr #4\n"
+        "strb lr, [r6]\n"
+        "ssat r6, #8, r9, asr #4\n"
+        "strb r12, [r3]\n"
+        "ssat r2, #8, r2, asr #4\n"
+        "strb r11, [r8]\n"
+        "add r1, r1, r7, lsr #16\n"
+        "strb r10, [r4]\n"
+        "strb r6, [r5]\n"
+        "add r0, r0, #204\n"
+        "strb r2, [r1]\n"
         "bne 1b\n"
-        "add sp, sp, #20\n"
-        "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n"
+        "add sp, sp, #16\n"
+        "pop {r4, r5, r6, r7, r8, r9, r10, r11, r12, pc}\n"
         ::: "r0", "r1", "r2", "r3", "r12", "cc", "memory");
 }
 #pragma GCC diagnostic pop
 #else
-static const uint32_t *digits_gemm_1px_k16n_1px(
+static const uint32_t *digits_gemm_1px_k24n_1px(
     const int8_t *columns, const int8_t *end, const uint32_t *stream, int8_t *ofmap, int32_t addend)
 {
     uint32_t blocks = stream[0];
@@ -8633,9 +9825,9 @@ static const uint32_t *digits_gemm_1px_k16n_1px(
  * Serves:
  *   Gemm 'node_linear_quant' 1x96 -> 1x10
  */
-void digits_gemm_1px_k16n(const int8_t *ifmap, int8_t *ofmap, const uint32_t *weights, int32_t addend)
+void digits_gemm_1px_k24n(const int8_t *ifmap, int8_t *ofmap, const uint32_t *weights, int32_t addend)
 {
     const uint32_t inputs = weights[0];
     weights += 1;
-    (void)digits_gemm_1px_k16n_1px(ifmap, ifmap + inputs, weights, ofmap, addend);
+    (void)digits_gemm_1px_k24n_1px(ifmap, ifmap + inputs, weights, ofmap, addend);
 }

@@ -19,14 +19,17 @@ void digits_conv1x1_4px_k8_to32(const int8_t *ifmap, int8_t *ofmap, uint32_t *co
 void digits_dwconv5x5s2_24x24x32(const int8_t *ifmap, int8_t *ofmap, uint32_t *plane, const uint32_t *weights,
                                  int32_t in_zero, int32_t addend, int32_t out_zero);
 
-void digits_conv1x1_4px_k16n(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
-                             int32_t addend, int32_t out_zero);
+void digits_conv1x1_4px_k24n8(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
+                              int32_t addend, int32_t out_zero);
 
 void digits_conv1x1_4px_k16_to48(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns,
                                  const uint32_t *weights, int32_t addend, int32_t out_zero);
 
 void digits_dwconv3x3_12x12x48(const int8_t *ifmap, int8_t *ofmap, uint32_t *plane, const uint32_t *weights,
                                int32_t in_zero, int32_t addend);
+
+void digits_conv1x1_4px_k24n(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
+                             int32_t addend, int32_t out_zero);
 
 void digits_add_words(const int8_t *input_a, const int8_t *input_b, int8_t *output, int32_t  factor_a,
                       int32_t  factor_b, int32_t  addend, uint32_t  count);
@@ -37,14 +40,14 @@ void digits_conv1x1_4px_k16_to64(const int8_t *ifmap, int8_t *ofmap, uint32_t *c
 void digits_dwconv5x5s2_12x12x64(const int8_t *ifmap, int8_t *ofmap, uint32_t *plane, const uint32_t *weights,
                                  int32_t in_zero, int32_t addend, int32_t out_zero);
 
+void digits_conv1x1_4px_k24n16(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
+                               int32_t addend, int32_t out_zero);
+
 void digits_conv1x1_4px_k24_to72(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns,
                                  const uint32_t *weights, int32_t addend, int32_t out_zero);
 
 void digits_dwconv5x5_6x6x72(const int8_t *ifmap, int8_t *ofmap, uint32_t *plane, const uint32_t *weights,
                              int32_t in_zero, int32_t addend, int32_t out_zero);
-
-void digits_conv1x1_4px_k16n8(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
-                              int32_t addend, int32_t out_zero);
 
 void digits_conv1x1_4px_k24_to96(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns,
                                  const uint32_t *weights, int32_t addend, int32_t out_zero);
@@ -52,17 +55,17 @@ void digits_conv1x1_4px_k24_to96(const int8_t *ifmap, int8_t *ofmap, uint32_t *c
 void digits_dwconv3x3s2_6x6x96(const int8_t *ifmap, int8_t *ofmap, uint32_t *plane, const uint32_t *weights,
                                int32_t in_zero, int32_t addend, int32_t out_zero);
 
-void digits_conv1x1_3px_k16n(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
+void digits_conv1x1_3px_k24n(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
                              int32_t addend, int32_t out_zero);
 
-void digits_conv1x1_3px_k16n8(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
-                              int32_t addend, int32_t out_zero);
+void digits_conv1x1_3px_k24n16(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
+                               int32_t addend, int32_t out_zero);
 
 void digits_dwconv3x3_3x3x120(const int8_t *ifmap, int8_t *ofmap, uint32_t *plane, const uint32_t *weights,
                               int32_t in_zero, int32_t addend, int32_t out_zero);
 
 void digits_mean_3x3x96(const int8_t *input, int8_t *output);
 
-void digits_gemm_1px_k16n(const int8_t *ifmap, int8_t *ofmap, const uint32_t *weights, int32_t addend);
+void digits_gemm_1px_k24n(const int8_t *ifmap, int8_t *ofmap, const uint32_t *weights, int32_t addend);
 
 #endif /* DIGITS_KERNELS_H */
