@@ -109,6 +109,7 @@ def main() -> None:
     for name, path in track(todo, "measuring", console=Console(file=sys.stderr)):
         measured = {plan: measure(path, options) for plan, options in PLANS.items()}
         results[name] = {plan: figures for plan, figures in measured.items() if figures is not None}
+    results = {name: results[name] for name, _ in models() if name in results}
     store.write_text(json.dumps(results, indent=1) + "\n")
     text = table(results)
     (HERE / "memory.md").write_text(

@@ -14,7 +14,7 @@ image, which is in scratch by then, or, with several images, of an earlier image
 output image has no more pixels than an input image; then image n's outputs end before image n + 1.
 
 Bands of streams give the input's rows by pointers. For the same reason their output rows may lie over
-input rows, if these are as long and have as many channels.
+input rows, if these are at least as long and have as many channels.
 """
 
 from __future__ import annotations
