@@ -166,12 +166,25 @@ def test_the_console_example_names_the_digits_in_qemu(built, pictures):
         connect(url) as port,
     ):
         for image, digit in zip(grey, digits, strict=True):
-            port.write(image.tobytes())
-            assert re.fullmatch(rf"digit {digit}, \d+ us\r\n", answer(port))
+            assert re.fullmatch(rf"digit {digit}, \d+ us\r\n", answer_to(port, image.tobytes()))
         port.write(grey[0].tobytes()[:1000])
-        assert answer(port) == "image dropped after 1000 bytes\r\n"
-        port.write(grey[1].tobytes())
-        assert answer(port).startswith(f"digit {digits[1]}, ")
+        dropped = 0
+        while dropped < 1000:  # in one piece, unless the machine is busy
+            dropped += int(re.fullmatch(r"image dropped after (\d+) bytes\r\n", answer(port))[1])
+        assert dropped == 1000
+        assert answer_to(port, grey[1].tobytes()).startswith(f"digit {digits[1]}, ")
+
+
+def answer_to(port: serial.SerialBase, image: bytes) -> str:
+    """The answer to an image, sent again where a busy machine made a pause in it and the program dropped it."""
+    for _ in range(5):
+        port.write(image)
+        line = answer(port)
+        if not line.startswith("image dropped"):
+            return line
+        while port.readline():  # until what came behind the pause is dropped too
+            pass
+    return line
 
 
 def answer(port: serial.SerialBase) -> str:
