@@ -19,6 +19,7 @@ from mcucompiler.machine.blocks.elementwise import (
     factor_function,
     sum_function,
 )
+from mcucompiler.machine.errors import MachineError
 
 _UNROLLS = (2, 1)
 _WRAPPER = 16
@@ -86,7 +87,16 @@ def takes_words(pair: PairForm, a: Tensor, b: Tensor, inner: Loop) -> bool:
     if pair.kind not in ("add", "mul") or a.dtype != "int8" or b.dtype != "int8":
         return False
     fits = pair.kind == "mul" or max(abs(int(getattr(pair, f"multiplier_{x}"))) for x in "ab") < 2**23
-    return fits and inner.strides == (1, 1, 1) and inner.extent >= WORD
+    return fits and inner.strides == (1, 1, 1) and inner.extent >= WORD and _finds_registers(pair)
+
+
+def _finds_registers(pair: PairForm) -> bool:
+    """Whether a round of one word can be allocated: limits on unpacked sums take registers that some forms lack."""
+    try:
+        _function(pair, 1)
+    except MachineError:
+        return False
+    return True
 
 
 def words_call(
@@ -108,8 +118,7 @@ def words_call(
     """
     *outer, inner = loops
     words, left = divmod(inner.extent, WORD)
-    unroll = 1 if small else next(each for each in _UNROLLS if words % each == 0)
-    function = _function(pair, unroll)
+    unroll, function = _unrolled(pair, (1,) if small else tuple(each for each in _UNROLLS if words % each == 0))
     scalars = _scalars(pair)
     names = tuple(name for name, _ in scalars)
     arguments = [scalar for _, scalar in scalars]
@@ -149,6 +158,16 @@ def _printed(pair: PairForm) -> PairForm:
     """What the function's text depends on."""
     kept = tuple((name, value) for name, value in pair.numbers if name in ("shift", "half_even", "lo", "hi"))
     return PairForm(kind=pair.kind, numbers=kept, instructions=0.0)
+
+
+def _unrolled(pair: PairForm, unrolls: tuple[int, ...]) -> tuple[int, LoopFunction]:
+    """The function of as many words a round as find registers, of those given, the preferred one first."""
+    for unroll in unrolls[:-1]:
+        try:
+            return unroll, _function(pair, unroll)
+        except MachineError:
+            continue
+    return unrolls[-1], _function(pair, unrolls[-1])
 
 
 def _function(pair: PairForm, unroll: int) -> LoopFunction:
