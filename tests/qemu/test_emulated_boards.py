@@ -165,11 +165,11 @@ def serial_port(name, folder, tmp_path) -> Iterator[socket.socket]:
     process = subprocess.Popen(command)
     try:
         end = time.monotonic() + 20
-        while not path.exists() and time.monotonic() < end:
-            time.sleep(0.02)
         with socket.socket(socket.AF_UNIX) as port:
             port.settimeout(20)
-            port.connect(str(path))
+            # The socket is there a little before QEMU listens.
+            while port.connect_ex(str(path)) and time.monotonic() < end:
+                time.sleep(0.02)
             yield port
     finally:
         process.kill()
