@@ -188,9 +188,11 @@ def answer_to(port: serial.SerialBase, image: bytes) -> str:
 
 
 def answer(port: serial.SerialBase) -> str:
-    """The next line that is not the greeting, which is lost where the port was opened after it."""
-    line = port.readline().decode()
-    return port.readline().decode() if line.startswith("digits:") else line
+    """The next line that answers; of the greeting there may be any part, as the port is opened at any time."""
+    while True:
+        line = port.readline().decode()
+        if not line or line.startswith(("digit ", "image dropped")):
+            return line
 
 
 def test_the_script_of_the_console_example_prints_the_answers(built, pictures):
