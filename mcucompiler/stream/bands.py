@@ -17,56 +17,26 @@ from mcucompiler.lower.types import (
     NodeContext,
     Stored,
     dense_place,
-    item_bytes,
 )
 from mcucompiler.lower.variants import row_pointer_variants, variants_of
 from mcucompiler.lower.variants.mean_rows import mean_rows_reason
-from mcucompiler.ops import (
-    Add,
-    AveragePool,
-    Cast,
-    Concat,
-    Conv,
-    Dequantize,
-    Div,
-    FlipSign,
-    Lookup,
-    MaxPool,
-    Mul,
-    Quantize,
-    ReduceMean,
-    Softmax,
-    Sub,
-    Unary,
-)
+from mcucompiler.ops import AveragePool, Conv, MaxPool, ReduceMean
 from mcucompiler.ops.base import Operator
-from mcucompiler.stream.columns import COLUMN_AXIS, column_reading, overhang
+from mcucompiler.stream.columns import column_reading, overhang
 from mcucompiler.stream.expansion import expandable, expanded_band
+from mcucompiler.stream.images import (
+    COLUMN_AXIS,
+    IMAGE_RANK,
+    PIXELWISE,
+    ROW_AXIS,
+    WINDOWS,
+    dense_image,
+    is_image,
+    row_bytes,
+)
 from mcucompiler.stream.means import mean_bands
 from mcucompiler.stream.types import Access, Band, Reading
 from mcucompiler.stream.upsampling import UPSAMPLING, least_rows, of_band, upsampled_reading
-
-ROW_AXIS = 2
-_IMAGE_RANK = 4
-_NHWC = (0, 2, 3, 1)
-_WINDOWS = (Conv, MaxPool, AveragePool)
-_ROWWISE = (Add, Sub, Mul, Div, Lookup, Unary, FlipSign, Quantize, Dequantize, Cast, Concat, Softmax)
-
-
-def is_image(stored: Stored) -> bool:
-    """Whether a tensor is one image whose rows are contiguous: [1, C, H, W] in NHWC order."""
-    tensor = stored.tensor
-    return (
-        len(tensor.shape) == _IMAGE_RANK
-        and tensor.shape[0] == 1
-        and stored.layout.equivalent(channels_last(tensor.shape))
-        and stored.place.dense
-    )
-
-
-def row_bytes(tensor: Tensor) -> int:
-    """Bytes of a row of an image."""
-    return tensor.shape[1] * tensor.shape[3] * item_bytes(tensor)
 
 
 class BandMaker:
@@ -86,7 +56,7 @@ class BandMaker:
     def height(self, step: int) -> int | None:
         """Rows that a layer makes, or takes for a mean; None where it can be in no stream."""
         layer = self.lowered.steps[step]
-        if len(layer.writes) != 1 or not isinstance(layer.node.op, (*_WINDOWS, *_ROWWISE, *UPSAMPLING, ReduceMean)):
+        if len(layer.writes) != 1 or not isinstance(layer.node.op, (*WINDOWS, *PIXELWISE, *UPSAMPLING, ReduceMean)):
             return None
         if self._mean(layer):
             return self.lowered.stored[layer.reads[0]].tensor.shape[ROW_AXIS]
@@ -226,7 +196,7 @@ class BandMaker:
         graph, stored = self.lowered.graph, self.lowered.stored[name]
         if not stored.place.dense:
             return None
-        if len(stored.tensor.shape) < _IMAGE_RANK or stored.tensor.shape[ROW_AXIS] == 1 < runs * rows:
+        if len(stored.tensor.shape) < IMAGE_RANK or stored.tensor.shape[ROW_AXIS] == 1 < runs * rows:
             return Reading(tensor=name, access=Access.WHOLE)
         if not is_image(stored):
             return None
@@ -247,7 +217,7 @@ class BandMaker:
         dense = (first, step, count) == (0, rows, rows) or (count == 1 and first == 0)
         inside = first >= 0 and first + (runs - 1) * step + count <= stored.tensor.shape[ROW_AXIS]
         border = _border(node.op, stored.tensor)
-        if not inside and (border is None or not isinstance(node.op, _WINDOWS)):
+        if not inside and (border is None or not isinstance(node.op, WINDOWS)):
             return None
         return Reading(
             tensor=name,
@@ -279,7 +249,7 @@ class BandMaker:
         context = NodeContext(
             node=node.replace(op=op),
             inputs=inputs,
-            outputs=(_dense(_banded(target, rows, width)),),
+            outputs=(dense_image(_banded(target, rows, width)),),
             options=options_for(options, node),
         )
         context = of_band(context, graph.tensors[node.inputs[0]])
@@ -337,7 +307,3 @@ def _padded_for(op: Operator, image: Tensor, reading: Reading | None) -> Operato
 def _banded(tensor: Tensor, rows: int, width: int | None = None) -> Tensor:
     n, channels, _, whole = tensor.shape
     return tensor.replace(shape=(n, channels, rows, whole if width is None else width))
-
-
-def _dense(tensor: Tensor) -> Stored:
-    return Stored(tensor=tensor, layout=channels_last(tensor.shape), place=dense_place(tensor.name, tensor))

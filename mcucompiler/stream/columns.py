@@ -12,30 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mcucompiler.ir.graph import Graph, Node
-from mcucompiler.lower.types import item_bytes
-from mcucompiler.ops import (
-    Add,
-    AveragePool,
-    Cast,
-    Concat,
-    Conv,
-    Dequantize,
-    Div,
-    FlipSign,
-    Lookup,
-    MaxPool,
-    Mul,
-    Quantize,
-    Softmax,
-    Sub,
-    Unary,
-)
+from mcucompiler.ops import AveragePool, Concat, Lookup
+from mcucompiler.stream.images import COLUMN_AXIS, PIXELWISE, WINDOWS, column_bytes
 from mcucompiler.stream.types import Access, Band, Reading, StreamCall
 
-COLUMN_AXIS = 3
-_WINDOWS = (Conv, MaxPool, AveragePool)
-_PIXELWISE = (Add, Sub, Mul, Div, Lookup, Unary, FlipSign, Quantize, Dequantize, Cast, Concat, Softmax)
-_DIVISIBLE = (*_WINDOWS, *_PIXELWISE)  # with no attribute that says how many columns there are, but for padding
+_DIVISIBLE = (*WINDOWS, *PIXELWISE)  # with no attribute that says how many columns there are, but for padding
 
 Columns = tuple[int, int]
 """A half-open range of columns of an image."""
@@ -57,7 +38,7 @@ def divisible(graph: Graph, band: Band) -> bool:
         return False  # what hangs over the padding does not count, but a strip has no other padding
     if isinstance(op, Concat) and op.axis == COLUMN_AXIS:
         return False
-    if not isinstance(op, (*_WINDOWS, Lookup)) and _has_wide_constant(graph, node):
+    if not isinstance(op, (*WINDOWS, Lookup)) and _has_wide_constant(graph, node):
         return False
     whole = [reading.tensor for _, reading in band.readings if reading.access is Access.WHOLE]
     return all(not graph.tensors[name].shape or graph.tensors[name].shape[-1] == 1 for name in whole)
@@ -116,13 +97,8 @@ def column_reading(
         return reading
     first = columns[reading.tensor][0]
     meant = _field(graph, node, index, made) or made
-    return replace(reading, columns=meant, offset=(max(meant[0], 0) - first) * column_bytes(graph, reading.tensor))
-
-
-def column_bytes(graph: Graph, name: str) -> int:
-    """Bytes of a column within a row of an image: one pixel."""
-    tensor = graph.tensors[name]
-    return tensor.shape[1] * item_bytes(tensor)
+    offset = (max(meant[0], 0) - first) * column_bytes(graph.tensors[reading.tensor])
+    return replace(reading, columns=meant, offset=offset)
 
 
 def made_columns(graph: Graph, call: StreamCall) -> str:
@@ -130,5 +106,5 @@ def made_columns(graph: Graph, call: StreamCall) -> str:
     rows = call.rows_of(call.bands[-1].writes)
     if rows.row_bytes == rows.pitch:
         return ""
-    unit = column_bytes(graph, rows.tensor)
+    unit = column_bytes(graph.tensors[rows.tensor])
     return f"{rows.column // unit} to {(rows.column + rows.row_bytes) // unit - 1}"

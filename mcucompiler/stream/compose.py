@@ -8,15 +8,10 @@ from dataclasses import dataclass, replace
 
 from mcucompiler.lower.types import Exactness, Lowered, LoweredStep, Overlap
 from mcucompiler.schedule.overlaps import whole_words
-from mcucompiler.stream.bands import ROW_AXIS, BandMaker, is_image, row_bytes
-from mcucompiler.stream.columns import (
-    COLUMN_AXIS,
-    Columns,
-    column_bytes,
-    column_ranges,
-    divisible,
-)
+from mcucompiler.stream.bands import BandMaker
+from mcucompiler.stream.columns import Columns, column_ranges, divisible
 from mcucompiler.stream.guests import Guest, find_guests
+from mcucompiler.stream.images import COLUMN_AXIS, ROW_AXIS, column_bytes, row_bytes
 from mcucompiler.stream.patches import in_turn, repeated_macs
 from mcucompiler.stream.simulate import Simulation, simulate
 from mcucompiler.stream.types import Access, Band, PatchesCall, Rows, StreamCall
@@ -203,7 +198,7 @@ class Composer:
             made = {band.writes: band.row_bytes for band in bands}
             pitches = {name: made[name] if name in made else row_bytes(graph.tensors[name]) for name in names}
             return pitches, dict.fromkeys(pitches, 0), pitches
-        units = {name: column_bytes(graph, name) for name in names}
+        units = {name: column_bytes(graph.tensors[name]) for name in names}
         pitches = {name: row_bytes(graph.tensors[name]) for name in names}
         begins = {name: columns[name][0] * unit for name, unit in units.items()}
         return pitches, begins, {name: (columns[name][1] - columns[name][0]) * unit for name, unit in units.items()}
@@ -338,6 +333,3 @@ def with_streams(composer: Composer, streams: Mapping[GroupChoice, LoweredStep])
         buffers={name: spec for name, spec in lowered.buffers.items() if name in used},
         fed=fed,
     )
-
-
-__all__ = ["Composer", "GroupChoice", "is_image", "with_streams"]

@@ -29,6 +29,7 @@ from mcucompiler.lower.types import (
 from mcucompiler.lower.variants import row_pointer_variants, variants_of
 from mcucompiler.ops import Conv
 from mcucompiler.schedule.overlaps import whole_words
+from mcucompiler.stream.images import dense_image
 from mcucompiler.stream.types import Access, Band, Chunk, Expansion, Reading
 
 _MOST_CHANNELS = {False: 16, True: 8}  # of a chunk, with little scratch or not
@@ -135,8 +136,8 @@ class _ChunkMaker:
         constants = _constants(self.lowered, self.node, first, size)
         context = NodeContext(
             node=self.node,
-            inputs=(_dense(row), *constants),
-            outputs=(_dense(made),),
+            inputs=(dense_image(row), *constants),
+            outputs=(dense_image(made),),
             options=self.options,
         )
         return choose(variants_of(self.node.op), context)
@@ -181,7 +182,3 @@ def _part(tensor: Tensor | None, first: int, size: int) -> Tensor | None:
         part = slice(first, first + size)
         quant = QuantParams(scale=quant.scale[part], zero_point=quant.zero_point[part], axis=0)
     return tensor.replace(shape=(size, *tensor.shape[1:]), data=tensor.data[first : first + size], quant=quant)
-
-
-def _dense(tensor: Tensor) -> Stored:
-    return Stored(tensor=tensor, layout=channels_last(tensor.shape), place=dense_place(tensor.name, tensor))

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from mcucompiler.lower.types import LoweredStep, NodeContext
 from mcucompiler.lower.variants.mean_rows import accumulate_call, finish_call
+from mcucompiler.stream.images import ROW_AXIS
 from mcucompiler.stream.types import Access, Band, Reading
 
-_ROW_AXIS = 2
 _SUM_BYTES = 4
 
 
@@ -25,7 +25,7 @@ def mean_bands(layer: LoweredStep, context: NodeContext, rows: int) -> tuple[Ban
     """
     source, target = context.activation(0).tensor, context.outputs[0].tensor
     name = f"{target.name}@sums"
-    runs = source.shape[_ROW_AXIS] // rows
+    runs = source.shape[ROW_AXIS] // rows
     accumulate, finish = accumulate_call(context, rows), finish_call(context)
     adding = Band(
         node=layer.node,

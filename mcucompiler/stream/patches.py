@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from mcucompiler.ir.graph import Graph
-from mcucompiler.stream.columns import COLUMN_AXIS, Columns
+from mcucompiler.stream.columns import Columns
+from mcucompiler.stream.images import COLUMN_AXIS
 from mcucompiler.stream.types import Band, PatchesCall, StreamCall
 
 _TURN_STACK_BYTES = 16  # the function that calls those of the parts

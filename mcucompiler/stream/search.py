@@ -16,10 +16,10 @@ import networkx as nx
 
 from mcucompiler.lower.types import LoweredStep
 from mcucompiler.schedule.overlaps import whole_words
-from mcucompiler.stream.bands import row_bytes
 from mcucompiler.stream.columns import divisible
 from mcucompiler.stream.compose import Composer, GroupChoice
 from mcucompiler.stream.covers import Covers
+from mcucompiler.stream.images import row_bytes
 from mcucompiler.stream.lives import Lives
 from mcucompiler.stream.patches import narrow_rings
 from mcucompiler.stream.types import Band, StreamCall

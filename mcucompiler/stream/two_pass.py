@@ -13,12 +13,11 @@ from collections.abc import Iterable
 
 from mcucompiler.ir.graph import Graph, Node, Tensor
 from mcucompiler.ops import AveragePool, Mul, ReduceMean
+from mcucompiler.stream.images import IMAGE_RANK, ROW_AXIS
 
 AGAIN = "@again"
 """Suffix of the names of tensors and nodes that are repeated."""
 
-_ROW_AXIS = 2
-_IMAGE_RANK = 4
 _MOST_REPEATED = 4
 
 
@@ -50,7 +49,7 @@ def _scaled_image(graph: Graph, node: Node) -> str | None:
         return None
     for image, scale in (node.inputs, node.inputs[::-1]):
         shape, extents = graph.tensors[image].shape, graph.tensors[scale].shape
-        channels = len(shape) == len(extents) == _IMAGE_RANK and extents[_ROW_AXIS:] == (1, 1) != shape[_ROW_AXIS:]
+        channels = len(shape) == len(extents) == IMAGE_RANK and extents[ROW_AXIS:] == (1, 1) != shape[ROW_AXIS:]
         if channels and any(_is_mean(user) for user in graph.consumers[image]) and _follows(graph, scale, image):
             return image
     return None
@@ -86,7 +85,7 @@ def _chain(graph: Graph, image: str) -> tuple[Node, ...]:
     while name in graph.producer and len(found) < _MOST_REPEATED:
         node = graph.producer[name]
         sources = _activations(graph, node)
-        if len(sources) != 1 or len(node.outputs) != 1 or len(graph.tensors[sources[0]].shape) != _IMAGE_RANK:
+        if len(sources) != 1 or len(node.outputs) != 1 or len(graph.tensors[sources[0]].shape) != IMAGE_RANK:
             break
         found.append(node)
         (name,) = sources

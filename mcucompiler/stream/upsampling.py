@@ -19,10 +19,10 @@ from mcucompiler.lower.row_taps import InterpolatedBand, RowTaps
 from mcucompiler.lower.types import NodeContext
 from mcucompiler.ops import ConvTranspose, Resize
 from mcucompiler.ops.base import MaybeTensors, Operator
+from mcucompiler.stream.images import ROW_AXIS
 from mcucompiler.stream.types import Access, Reading
 
 UPSAMPLING = (Resize, ConvTranspose)
-_ROW_AXIS = 2
 _MARGIN = 2  # rows of the input, more than an interpolation reaches
 
 
@@ -30,7 +30,7 @@ def least_rows(op: Operator, source: Tensor, target: Tensor) -> int:
     """The least number of rows that a band of a layer can make in a run."""
     if not isinstance(op, UPSAMPLING):
         return 1
-    before, after = source.shape[_ROW_AXIS], target.shape[_ROW_AXIS]
+    before, after = source.shape[ROW_AXIS], target.shape[ROW_AXIS]
     return after // before if after % before == 0 else after
 
 
@@ -44,9 +44,9 @@ def upsampled_reading(op: Operator, inputs: MaybeTensors, target: Tensor, rows: 
         rows: a multiple of ``least_rows``.
     """
     source = inputs[0]
-    if source is None or target.shape[_ROW_AXIS] % source.shape[_ROW_AXIS]:
+    if source is None or target.shape[ROW_AXIS] % source.shape[ROW_AXIS]:
         return None
-    step = rows * source.shape[_ROW_AXIS] // target.shape[_ROW_AXIS]
+    step = rows * source.shape[ROW_AXIS] // target.shape[ROW_AXIS]
     if isinstance(op, Resize) and _interpolates(op, source):
         return _interpolating(op, source, rows, step)
     own = _copies_alike(op, source, rows, step) if isinstance(op, Resize) else _taps_alike(op, inputs, target, rows)
@@ -63,7 +63,7 @@ def of_band(context: NodeContext, source: Tensor) -> NodeContext:
     op = context.node.op
     if not isinstance(op, Resize):
         return context
-    rows = context.outputs[0].tensor.shape[_ROW_AXIS]
+    rows = context.outputs[0].tensor.shape[ROW_AXIS]
     banded = replace(context, node=context.node.replace(op=_of_rows(op, rows)))
     found = _row_taps(op, source, rows) if _interpolates(op, source) else None
     if found is None:
@@ -78,16 +78,16 @@ def _interpolates(op: Resize, source: Tensor) -> bool:
 
 
 def _of_rows(op: Resize, rows: int) -> Resize:
-    return replace(op, sizes=(*op.sizes[:_ROW_AXIS], rows, *op.sizes[_ROW_AXIS + 1 :]))
+    return replace(op, sizes=(*op.sizes[:ROW_AXIS], rows, *op.sizes[ROW_AXIS + 1 :]))
 
 
 def _copies_alike(op: Resize, source: Tensor, rows: int, step: int) -> bool:
     """Whether each run copies the rows that a resizing of just its own rows would copy."""
     if op.sizes == source.shape:
         return True
-    every = op.nearest_sources(source.shape[_ROW_AXIS], _ROW_AXIS).reshape(-1, rows)
+    every = op.nearest_sources(source.shape[ROW_AXIS], ROW_AXIS).reshape(-1, rows)
     first = np.arange(len(every))[:, None] * step
-    return bool((every - first == _of_rows(op, rows).nearest_sources(step, _ROW_AXIS)).all())
+    return bool((every - first == _of_rows(op, rows).nearest_sources(step, ROW_AXIS)).all())
 
 
 def _taps_alike(op: Operator, inputs: MaybeTensors, target: Tensor, rows: int) -> bool:
@@ -95,15 +95,15 @@ def _taps_alike(op: Operator, inputs: MaybeTensors, target: Tensor, rows: int) -
     source = inputs[0]
     if source is None:
         return False
-    factor = target.shape[_ROW_AXIS] // source.shape[_ROW_AXIS]
+    factor = target.shape[ROW_AXIS] // source.shape[ROW_AXIS]
     step = rows // factor
     n, channels, _, width = source.shape
     band = (source.replace(shape=(n, channels, step, width)), *inputs[1:])
-    if op.output_shapes(band)[0][_ROW_AXIS] != rows or (isinstance(op, ConvTranspose) and op.strides[0] != factor):
+    if op.output_shapes(band)[0][ROW_AXIS] != rows or (isinstance(op, ConvTranspose) and op.strides[0] != factor):
         return False
     return all(
-        op.input_range(inputs, (target,), 0, _ROW_AXIS, first * factor, first * factor + rows) == (first, first + step)
-        for first in range(0, source.shape[_ROW_AXIS], step)
+        op.input_range(inputs, (target,), 0, ROW_AXIS, first * factor, first * factor + rows) == (first, first + step)
+        for first in range(0, source.shape[ROW_AXIS], step)
     )
 
 
@@ -118,12 +118,12 @@ def _interpolating(op: Resize, source: Tensor, rows: int, step: int) -> Reading 
 
 def _row_taps(op: Resize, source: Tensor, rows: int) -> tuple[int, RowTaps] | None:
     """The first row that run 0 reads and the taps from there on; None where they differ from run to run."""
-    height = source.shape[_ROW_AXIS]
-    factor = op.sizes[_ROW_AXIS] // height
+    height = source.shape[ROW_AXIS]
+    factor = op.sizes[ROW_AXIS] // height
     # The taps of run 0 as if the image went on above and below.
-    higher = _of_rows(op, op.sizes[_ROW_AXIS] + 2 * _MARGIN * factor)
+    higher = _of_rows(op, op.sizes[ROW_AXIS] + 2 * _MARGIN * factor)
     run = slice(_MARGIN * factor, _MARGIN * factor + rows)
-    every = higher.linear_sources(height + 2 * _MARGIN, _ROW_AXIS)
+    every = higher.linear_sources(height + 2 * _MARGIN, ROW_AXIS)
     lower, upper, weight_lower, weight_upper = (part[run] for part in every)
     begin = int(lower.min())
     taps = RowTaps(lower=lower - begin, upper=upper - begin, weight_lower=weight_lower, weight_upper=weight_upper)
@@ -133,7 +133,7 @@ def _row_taps(op: Resize, source: Tensor, rows: int) -> tuple[int, RowTaps] | No
 
 def _means_the_same(op: Resize, height: int, taps: RowTaps, first: int) -> bool:
     """Whether all rows get the weights that the operator gives, with rows outside the image taken from its edge."""
-    runs = op.sizes[_ROW_AXIS] // len(taps.lower)
+    runs = op.sizes[ROW_AXIS] // len(taps.lower)
     begins = np.repeat(first + np.arange(runs) * (height // runs), len(taps.lower))
     given = _weights(
         height,
@@ -142,7 +142,7 @@ def _means_the_same(op: Resize, height: int, taps: RowTaps, first: int) -> bool:
         np.tile(taps.weight_lower, runs),
         np.tile(taps.weight_upper, runs),
     )
-    return bool((given == _weights(height, *op.linear_sources(height, _ROW_AXIS))).all())
+    return bool((given == _weights(height, *op.linear_sources(height, ROW_AXIS))).all())
 
 
 def _weights(height: int, lower: Array, upper: Array, weight_lower: Array, weight_upper: Array) -> Array:
