@@ -305,7 +305,8 @@ class _StepPrinter:
             stream = print_stream(
                 step.call, position, function, self.names, self.lowered, self.symbols, self.pool, self.borders
             )
-            title = f"{len(step.nodes)} layers row by row, from {describe(graph, step.nodes[0])}"
+            way = "row by row" if step.call.turned is None else "column by column"
+            title = f"{len(step.nodes)} layers {way}, from {describe(graph, step.nodes[0])}"
             call = "" if step.call.fed is not None else f"{function}(base);"
         else:
             kernel = kernel_call_of(step.call)

@@ -74,6 +74,27 @@ class PrintedExpansion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrintedCopy:
+    """What carries a column of an image, piece by piece.
+
+    Attributes:
+        source: C expression of the offset of the first piece.
+        source_step: bytes from one piece to the next.
+        target: C expression of the offset of where it goes.
+        target_step: likewise.
+        pieces: how many.
+        bytes: of a piece.
+    """
+
+    source: str
+    source_step: int
+    target: str
+    target_step: int
+    pieces: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PrintedBand:
     """A band as templates/stream.c.j2 prints it.
 
@@ -83,8 +104,9 @@ class PrintedBand:
         runs: how often it runs.
         conditions: what must hold for its next run.
         pointers: arrays of row pointers.
-        call: the kernel's call; "" where there is an expansion.
+        call: the kernel's call; "" where there is an expansion or a copy.
         expansion: the layer that it computes as well.
+        copy: what it copies.
         clears: C expression of the offset of the sums that its first run sets to zero, "" for none.
         clears_bytes: their size.
     """
@@ -96,6 +118,7 @@ class PrintedBand:
     pointers: tuple[PointerRows, ...]
     call: str = ""
     expansion: PrintedExpansion | None = None
+    copy: PrintedCopy | None = None
     clears: str = ""
     clears_bytes: int = 0
 
@@ -112,6 +135,7 @@ class PrintedStream:
         fed_row: C expression of the offset of row ``index`` of the tensor whose rows are pushed, "" for none.
         parts: the functions of column bands, which this one calls in turn; it has no bands of its own then.
         columns: what a part makes, for people; "" for all columns.
+        turned: whether its rows are columns.
     """
 
     function: str
@@ -121,6 +145,7 @@ class PrintedStream:
     fed_row: str = ""
     parts: tuple[PrintedStream, ...] = ()
     columns: str = ""
+    turned: bool = False
 
 
 def border_arrays(steps: Sequence[LoweredStep]) -> dict[int, ConstantArray]:
@@ -191,6 +216,7 @@ def print_stream(
         bands=bands[::-1],
         fed_row=printer.fed_row(),
         columns=made_columns(lowered.graph, call),
+        turned=call.turned is not None,
     )
 
 
@@ -216,6 +242,8 @@ class _Printer:
     def band(self, index: int, names: Mapping[Kernel, str]) -> PrintedBand:
         """A band with the names of its kernels."""
         band = self.call.bands[index]
+        if band.carries:
+            return self._carrier(index, band)
         nodes = dict.fromkeys(node.name for node, _ in band.kernels)
         printed = PrintedBand(
             index=index,
@@ -240,6 +268,28 @@ class _Printer:
         ]
         call = self._kernel(index, band.node, kernel, names)
         return replace(printed, pointers=tuple(pointers), call=call)
+
+    def _carrier(self, index: int, band: Band) -> PrintedBand:
+        ((_, reading),) = band.readings
+        source, target = self.call.rows_of(reading.tensor), self.call.rows_of(band.writes)
+        pieces = max(source.pieces, target.pieces)
+        size = band.row_bytes // pieces
+        image = reading.tensor if source.pieces > 1 else band.writes
+        return PrintedBand(
+            index=index,
+            titles=(f"a column {'from' if source.pieces > 1 else 'to'} {image!r}",),
+            runs=band.runs,
+            conditions=tuple(self._condition(index, waited) for waited in self._waits(band)),
+            pointers=(),
+            copy=PrintedCopy(
+                source=self._row(source, self._runs(index)),
+                source_step=source.apart or size,
+                target=self._row(target, self._runs(index)),
+                target_step=target.apart or size,
+                pieces=pieces,
+                bytes=size,
+            ),
+        )
 
     def _kernel(self, index: int, node: Node, call: KernelCall, names: Mapping[Kernel, str], channel: int = 0) -> str:
         """The call of a kernel of a band; ``channel``: the first that it writes."""
@@ -358,7 +408,7 @@ class _Printer:
             return self._row(host, f"({row}{c_times(rows.stride)}{f' + {lead}u' if lead else ''})", wraps=True)
         if rows.offset is None:
             start = self.symbols.place(self.lowered.stored[rows.tensor])
-            return f"{start}{c_plus(rows.column)} + {row} * {rows.pitch}u"
+            return f"{start}{c_plus(rows.column)} + {row} * {rows.spacing}u"
         if unit % rows.slots == 0:
             return self._scratch(rows.offset)
         slot = f"{row} % {rows.slots}u" if wraps or rows.slots < rows.height else row

@@ -57,7 +57,8 @@ def stream_tables(manifest: Manifest) -> Iterator[RenderableType]:
 
 def _bands_table(step: Step, stream: ManifestStream) -> RenderableType:
     divided = f" in {stream.columns} column bands with halo" if stream.columns > 1 else ""
-    title = f"Step {step.index}: {len(stream.bands) // stream.columns} layers row by row{divided}; {stream.reason}"
+    way = "column by column" if stream.along == "width" else "row by row"
+    title = f"Step {step.index}: {len(stream.bands) // stream.columns} layers {way}{divided}; {stream.reason}"
     columns = ("layer", "operator", "kernel", ">rows", ">runs", ">est. cycles", ">recomputed MACs")
     return table(title, columns, map(_band_row, stream.bands))
 

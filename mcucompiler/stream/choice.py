@@ -25,6 +25,7 @@ class Part:
         pushed: whether the caller pushes the rows of the image.
         columns: column bands that the layers run in, one after the other.
         halo: multiply-accumulates that these repeat, as a share of the layers' own.
+        turned: whether the rows are columns: the layers run along the width.
     """
 
     first: int
@@ -35,6 +36,7 @@ class Part:
     pushed: bool = False
     columns: int = 1
     halo: float = 0.0
+    turned: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -144,6 +146,7 @@ def _part(step: LoweredStep, first: int) -> Part:
         pushed=call.fed is not None,
         columns=len(call.parts),
         halo=call.recomputed_macs / max(step.macs, 1) if len(call.parts) > 1 else 0.0,
+        turned=call.turned is not None,
     )
 
 
@@ -168,4 +171,5 @@ def _describe(part: Part) -> str:
     pushed = "pushed " if part.pushed else ""
     if part.columns > 1:
         return f"{layers} by rows in {part.columns} column bands with halo (+{100 * part.halo:.1f} % MACs)"
-    return f"{layers} by {pushed}rows" if part.rows == 1 else f"{layers} by {part.rows} {pushed}rows"
+    rows = "columns" if part.turned else "rows"
+    return f"{layers} by {pushed}{rows}" if part.rows == 1 else f"{layers} by {part.rows} {pushed}{rows}"

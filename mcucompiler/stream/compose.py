@@ -5,15 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
+from mcucompiler.ir.graph import Graph
 from mcucompiler.lower.types import Exactness, Lowered, LoweredStep, Overlap
 from mcucompiler.schedule.overlaps import whole_words
 from mcucompiler.stream.bands import BandMaker
+from mcucompiler.stream.carrying import with_carriers
 from mcucompiler.stream.columns import Columns, column_ranges, divisible
 from mcucompiler.stream.guests import Guest, find_guests
-from mcucompiler.stream.images import COLUMN_AXIS, ROW_AXIS, column_bytes, row_bytes
+from mcucompiler.stream.images import COLUMN_AXIS, IMAGE_RANK, ROW_AXIS, column_bytes, row_bytes
 from mcucompiler.stream.patches import in_turn, repeated_macs
 from mcucompiler.stream.simulate import Simulation, simulate
+from mcucompiler.stream.turned import RING, Turned, column_pieces, turned
 from mcucompiler.stream.types import Access, Band, PatchesCall, Rows, StreamCall
 
 CONTROL_CYCLES = 60
@@ -34,6 +38,8 @@ class GroupChoice:
         fed: tensor whose rows the caller pushes.
         columns: how many column bands the group runs in, one after the other; in several of them bands make one row
             a run, nothing is made anew for windows, and no rows are pushed.
+        turned: whether the stream runs along the width, column by column; rows are columns then, and there is one
+            column band.
     """
 
     first: int
@@ -43,6 +49,7 @@ class GroupChoice:
     expansions: frozenset[int] = frozenset()
     fed: str | None = None
     columns: int = 1
+    turned: bool = False
 
 
 class Composer:
@@ -55,7 +62,7 @@ class Composer:
     def __init__(self, lowered: Lowered) -> None:
         self.lowered = lowered
         self.maker = BandMaker(lowered)
-        self._simulations: dict[tuple[int, int], Simulation | None] = {}
+        self._simulations: dict[tuple[int, int, bool], Simulation | None] = {}
         self._readers: dict[str, set[int]] = {}
         for index, step in enumerate(lowered.steps):
             for name in step.reads.values():
@@ -64,23 +71,39 @@ class Composer:
         for stored in lowered.stored.values():
             self._holders[stored.place.buffer] = self._holders.get(stored.place.buffer, 0) + 1
 
+    @cached_property
+    def turned(self) -> Turned:
+        """The program along the width."""
+        return turned(self.lowered)
+
+    @cached_property
+    def _turned_maker(self) -> BandMaker:
+        return BandMaker(self.turned.lowered, self.turned.barred)
+
+    def maker_of(self, *, turned: bool) -> BandMaker:
+        """What makes the bands of streams along the height or the width."""
+        return self._turned_maker if turned else self.maker
+
     def stream(self, choice: GroupChoice) -> LoweredStep | None:
         """The step that runs a group of layers as a stream; None where they cannot."""
         layers = self.lowered.steps[choice.first : choice.stop]
-        bands = self._bands(choice)
-        if bands is None:
+        bands: Sequence[Band] | None = self._bands(choice)
+        if bands is None or (choice.turned and not self._may_turn(choice)):
             return None
         hidden = {self.lowered.steps[index].writes[0] for index in choice.expansions}
         outputs = tuple(step.writes[0] for step in layers if not self._inside(step.writes[0], choice))
         if hidden & {*outputs} or _waits_for_itself(bands):
             return None
         outside = self._outside(layers, choice.fed)
-        heights = self._heights(bands, choice.fed)
+        if choice.turned:
+            bands = with_carriers(self.turned, bands, outside, outputs)
+        graph = self.maker_of(turned=choice.turned).lowered.graph
+        heights = self._heights(graph, bands, choice.fed)
         simulation = self._simulated(choice, bands, heights)
         if simulation is None or not self._separate((*outside, *outputs)):
             return None
         if choice.columns == 1:
-            call: StreamCall | None = self._call(bands, simulation, heights, outside, outputs, choice.fed)
+            call: StreamCall | None = self._call(graph, bands, simulation, heights, outside, outputs, choice.fed)
         else:
             call = self._patches(choice, bands, simulation, heights, outputs)
         if call is None:
@@ -94,26 +117,32 @@ class Composer:
         )
 
     def _bands(self, choice: GroupChoice) -> list[Band] | None:
+        maker = self.maker_of(turned=choice.turned)
         bands: list[Band] = []
         index = choice.first
         while index < choice.stop:
             expanded = index in choice.expansions
             last = index + 1 if expanded else index
-            if last >= choice.stop or not self.maker.height(last):
+            if last >= choice.stop or not maker.height(last):
                 return None
-            band = self.maker.expanded(index, choice.rows, lean=choice.lean) if expanded else None
-            made = (band,) if band else () if expanded else self.maker.bands(index, choice.rows, lean=choice.lean)
+            band = maker.expanded(index, choice.rows, lean=choice.lean) if expanded else None
+            made = (band,) if band else () if expanded else maker.bands(index, choice.rows, lean=choice.lean)
             if not made:
                 return None
             bands += made
             index = last + 1
         return bands
 
+    def _may_turn(self, choice: GroupChoice) -> bool:
+        """Whether a group may run along the width: pushed rows must be time steps of a series."""
+        fed = choice.fed is None or len(self.lowered.graph.tensors[choice.fed].shape) < IMAGE_RANK
+        return fed and choice.columns == 1
+
     def _simulated(self, choice: GroupChoice, bands: Sequence[Band], heights: Mapping[str, int]) -> Simulation | None:
         """The run of a stream; that of one row a run is remembered, as it is the same for all its columns."""
         if choice.rows > 1 or choice.expansions or choice.fed is not None:
             return simulate(bands, heights, choice.fed)
-        key = choice.first, choice.stop
+        key = choice.first, choice.stop, choice.turned
         if key not in self._simulations:
             self._simulations[key] = simulate(bands, heights)
         return self._simulations[key]
@@ -158,7 +187,7 @@ class Composer:
             narrow = [band for band in made if band is not None]
             if len(narrow) < len(bands):
                 return None
-            parts.append(self._call(narrow, simulation, heights, outside, outputs, None, columns))
+            parts.append(self._call(self.lowered.graph, narrow, simulation, heights, outside, outputs, None, columns))
             ranges.append(columns)
         return in_turn(parts, repeated_macs(self.lowered.graph, bands, ranges))
 
@@ -179,9 +208,9 @@ class Composer:
         buffers = [self.lowered.stored[name].place.buffer for name in names]
         return len(set(buffers)) == len(buffers)
 
-    def _heights(self, bands: Sequence[Band], fed: str | None) -> dict[str, int]:
+    def _heights(self, graph: Graph, bands: Sequence[Band], fed: str | None) -> dict[str, int]:
         """Rows of every tensor that is read by rows or made."""
-        tensors = self.lowered.graph.tensors
+        tensors = graph.tensors
         names = [fed] if fed is not None else []
         for band in bands:
             names += [reading.tensor for _, reading in band.readings if reading.access is not Access.WHOLE]
@@ -190,10 +219,9 @@ class Composer:
         return {name: made[name] if name in made else tensors[name].shape[ROW_AXIS] for name in dict.fromkeys(names)}
 
     def _rows_bytes(
-        self, bands: Sequence[Band], names: Iterable[str], columns: Mapping[str, Columns] | None
+        self, graph: Graph, bands: Sequence[Band], names: Iterable[str], columns: Mapping[str, Columns] | None
     ) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
         """Bytes of each tensor's whole rows, and in a row of this stream the first byte and how many there are."""
-        graph = self.lowered.graph
         if columns is None:
             made = {band.writes: band.row_bytes for band in bands}
             pitches = {name: made[name] if name in made else row_bytes(graph.tensors[name]) for name in names}
@@ -205,6 +233,7 @@ class Composer:
 
     def _call(
         self,
+        graph: Graph,
         bands: Sequence[Band],
         simulation: Simulation,
         heights: Mapping[str, int],
@@ -213,8 +242,9 @@ class Composer:
         fed: str | None,
         columns: Mapping[str, Columns] | None = None,
     ) -> StreamCall:
-        pitches, begins, bytes_of = self._rows_bytes(bands, heights, columns)
+        pitches, begins, bytes_of = self._rows_bytes(graph, bands, heights, columns)
         inside = [name for name in heights if name not in outside and name not in outputs]
+        apart = {name for name in (*outside, *outputs) if name in heights and name + RING in graph.tensors}
         guests = find_guests(bands, simulation, heights, inside, bytes_of, fed)
         rows, end = [], 0
         for name, height in heights.items():
@@ -226,6 +256,9 @@ class Composer:
                 pitch=pitches[name],
                 column=begins[name],
             )
+            if name in apart:
+                pieces, distance = column_pieces(graph.tensors[name])
+                made = replace(made, pieces=pieces, apart=distance)
             if name in guests:
                 guest = guests[name]
                 made = replace(made, slots=0, guest_of=guest.host, lead=guest.lead, stride=guest.stride)
@@ -242,7 +275,7 @@ class Composer:
         push_cycles = [sum(bands[index].call.cycles + CONTROL_CYCLES for index in push) for push in pushes]
         return StreamCall(
             variant="rows",
-            overlaps=() if columns else tuple(_overlaps(bands, simulation, guests, bytes_of, outside, outputs)),
+            overlaps=() if columns else tuple(_overlaps(bands, simulation, guests, bytes_of, outside, outputs, apart)),
             scratch_bytes=end,
             stack_bytes=max(band.call.stack_bytes for band in bands) + _control_stack(bands, state),
             instructions=sum(band.runs * (band.call.instructions + CONTROL_CYCLES) for band in bands),
@@ -261,6 +294,7 @@ class Composer:
             most_runs=max(map(len, pushes)),
             most_cycles=max(push_cycles),
             last_cycles=push_cycles[-1],
+            turned=None if graph is self.lowered.graph else graph,
         )
 
 
@@ -284,12 +318,15 @@ def _overlaps(
     bytes_of: Mapping[str, int],
     outside: Sequence[str],
     outputs: Sequence[str],
+    apart: set[str],
 ) -> Iterable[Overlap]:
     """How far before an outside tensor an output must begin, so that it only covers rows that are done with."""
     for index, source in enumerate(outside):
-        if source not in bytes_of:
+        if source not in bytes_of or source in apart:
             continue
         for output, target in enumerate(outputs):
+            if target in apart:
+                continue
             # A guest's rows are there before the output's own.
             writers = {target, *(name for name, guest in guests.items() if guest.host == target)}
             distance = max(

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from mcucompiler.ir.graph import Node
+from mcucompiler.ir.graph import Graph, Node
 from mcucompiler.lower.types import Call, KernelCall
 
 
@@ -118,6 +118,7 @@ class Band:
         expansion: the layer in front of this one that it computes as well, chunk by chunk.
         sums: name of the tensor of sums that the kernel takes for its scratch memory: the band that writes it adds to
             it in every run, from zero in the first.
+        carries: whether it only copies: a column of an image to a row of a stream along the width, or back.
     """
 
     node: Node
@@ -131,6 +132,7 @@ class Band:
     recomputed_macs: int = 0
     expansion: Expansion | None = None
     sums: str | None = None
+    carries: bool = False
 
     @property
     def height(self) -> int:
@@ -140,6 +142,8 @@ class Band:
     @property
     def kernels(self) -> tuple[tuple[Node, KernelCall], ...]:
         """The kernel calls of a run, each with its node."""
+        if self.carries:
+            return ()
         if self.expansion is None:
             return ((self.node, kernel_call_of(self.call)),)
         expands = ((self.expansion.node, chunk.expand) for chunk in self.expansion.chunks)
@@ -166,7 +170,8 @@ class Rows:
     (``offset``), or each of its rows lies over the row of another tensor from which it was computed
     and which nobody needs any more (``guest_of``).
 
-    A stream that is a column band of a group has only some columns of each row.
+    A stream that is a column band of a group has only some columns of each row. For a stream along the width rows are
+    columns; those of an image that lies whole in the program's own order consist of pieces.
 
     Attributes:
         tensor: its name.
@@ -179,6 +184,8 @@ class Rows:
         guest_of: name of the tensor.
         lead: for a guest: row r lies where row ``lead + r * stride`` of the other tensor lay.
         stride: see ``lead``.
+        pieces: in how many pieces, one for each row of the image, a column lies; 1 for what is contiguous.
+        apart: bytes from one piece to the next.
     """
 
     tensor: str
@@ -191,6 +198,13 @@ class Rows:
     guest_of: str | None = None
     lead: int = 0
     stride: int = 1
+    pieces: int = 1
+    apart: int = 0
+
+    @property
+    def spacing(self) -> int:
+        """Bytes from the begin of a row to that of the next where the tensor is whole in a buffer."""
+        return self.pitch if self.pieces == 1 else self.row_bytes // self.pieces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -207,6 +221,8 @@ class StreamCall(Call):
         most_cycles: likewise of estimated cycles.
         last_cycles: estimated cycles after the last push.
         recomputed_macs: multiply-accumulates that are repeated.
+        turned: the network as a stream along the width sees it, to which the nodes of its bands belong; None for a
+            stream along the height.
     """
 
     bands: tuple[Band, ...]
@@ -218,6 +234,7 @@ class StreamCall(Call):
     most_cycles: int = 0
     last_cycles: int = 0
     recomputed_macs: int = 0
+    turned: Graph | None = None
 
     @property
     def parts(self) -> tuple[StreamCall, ...]:
