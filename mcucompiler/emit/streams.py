@@ -10,6 +10,7 @@ import numpy as np
 
 from mcucompiler.emit.arena import Symbols
 from mcucompiler.emit.calls import constants, describe, kernel_call
+from mcucompiler.emit.carriers import PrintedCopy, about_carrier, printed_copy
 from mcucompiler.emit.constants import ConstantPool
 from mcucompiler.emit.environment import c_int, c_plus, c_times
 from mcucompiler.ir.graph import Node
@@ -24,7 +25,7 @@ from mcucompiler.lower.types import (
     ScratchArg,
 )
 from mcucompiler.stream.columns import made_columns
-from mcucompiler.stream.types import Access, Band, Expansion, Reading, Rows, StreamCall, kernel_call_of
+from mcucompiler.stream.types import Access, Band, Expansion, Reading, Rows, Span, StreamCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,24 +75,20 @@ class PrintedExpansion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PrintedCopy:
-    """What carries a column of an image, piece by piece.
+class PrintedStrips:
+    """How a band makes its rows in strips.
 
     Attributes:
-        source: C expression of the offset of the first piece.
-        source_step: bytes from one piece to the next.
-        target: C expression of the offset of where it goes.
-        target_step: likewise.
-        pieces: how many.
-        bytes: of a piece.
+        number: C expression of the number of the strip that the next run makes.
+        calls: the kernels' calls, each with the number of the last strip that it makes.
+        ring: the ring that strips are written to, where what is at its begin lies behind its end as well.
+        start: C expression of the offset of that ring.
     """
 
-    source: str
-    source_step: int
-    target: str
-    target_step: int
-    pieces: int
-    bytes: int
+    number: str
+    calls: tuple[tuple[int, str], ...]
+    ring: Rows | None = None
+    start: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +104,7 @@ class PrintedBand:
         call: the kernel's call; "" where there is an expansion or a copy.
         expansion: the layer that it computes as well.
         copy: what it copies.
+        strips: where a run makes a strip of a row; the calls are there.
         clears: C expression of the offset of the sums that its first run sets to zero, "" for none.
         clears_bytes: their size.
     """
@@ -119,6 +117,7 @@ class PrintedBand:
     call: str = ""
     expansion: PrintedExpansion | None = None
     copy: PrintedCopy | None = None
+    strips: PrintedStrips | None = None
     clears: str = ""
     clears_bytes: int = 0
 
@@ -242,54 +241,49 @@ class _Printer:
     def band(self, index: int, names: Mapping[Kernel, str]) -> PrintedBand:
         """A band with the names of its kernels."""
         band = self.call.bands[index]
-        if band.carries:
-            return self._carrier(index, band)
         nodes = dict.fromkeys(node.name for node, _ in band.kernels)
         printed = PrintedBand(
             index=index,
-            titles=tuple(describe(self.lowered.graph, self.nodes[name]) for name in nodes),
+            titles=tuple(describe(self.lowered.graph, self.nodes[name]) for name in nodes) or (about_carrier(band),),
             runs=band.runs,
             conditions=tuple(self._condition(index, reading) for reading in self._waits(band)),
             pointers=(),
             clears=self._row(self.call.rows_of(band.writes), "0u") if band.writes == band.sums else "",
             clears_bytes=band.row_bytes,
         )
+        if band.carries:
+            return replace(printed, copy=printed_copy(self.call, band, lambda rows: self._row(rows, self._runs(index))))
         if band.expansion is not None:
             return replace(
                 printed,
                 pointers=(self._window(index, band.expansion),),
                 expansion=self._expansion(index, band.expansion, names),
             )
-        kernel = kernel_call_of(band.call)
+        kernel = band.kernels[0][1]
         pointers = [
             self._pointers(index, f"rows_{number}", reading, self._ctype(kernel, number))
             for number, reading in band.readings
             if reading.access is Access.POINTERS
         ]
-        call = self._kernel(index, band.node, kernel, names)
-        return replace(printed, pointers=tuple(pointers), call=call)
+        printed = replace(printed, pointers=tuple(pointers))
+        if band.strips:
+            return replace(printed, strips=self._strips(index, names))
+        return replace(printed, call=self._kernel(index, band.node, kernel, names))
 
-    def _carrier(self, index: int, band: Band) -> PrintedBand:
-        ((_, reading),) = band.readings
-        source, target = self.call.rows_of(reading.tensor), self.call.rows_of(band.writes)
-        pieces = max(source.pieces, target.pieces)
-        size = band.row_bytes // pieces
-        image = reading.tensor if source.pieces > 1 else band.writes
-        return PrintedBand(
-            index=index,
-            titles=(f"a column {'from' if source.pieces > 1 else 'to'} {image!r}",),
-            runs=band.runs,
-            conditions=tuple(self._condition(index, waited) for waited in self._waits(band)),
-            pointers=(),
-            copy=PrintedCopy(
-                source=self._row(source, self._runs(index)),
-                source_step=source.apart or size,
-                target=self._row(target, self._runs(index)),
-                target_step=target.apart or size,
-                pieces=pieces,
-                bytes=size,
-            ),
-        )
+    def _strips(self, index: int, names: Mapping[Kernel, str]) -> PrintedStrips:
+        """The kernels of a row's strips; neighbors that are alike share a call."""
+        band = self.call.bands[index]
+        calls: list[tuple[int, str]] = []
+        for strip, kernel in enumerate(band.strips):
+            call = self._kernel(index, band.node, kernel, names)
+            if calls and calls[-1][1] == call:
+                calls.pop()
+            calls.append((strip, call))
+        printed = PrintedStrips(number=self._strip(index), calls=tuple(calls))
+        rows = self.call.rows_of(band.writes)
+        if rows.offset is None or not rows.tail:
+            return printed
+        return replace(printed, ring=rows, start=self._scratch(rows.offset))
 
     def _kernel(self, index: int, node: Node, call: KernelCall, names: Mapping[Kernel, str], channel: int = 0) -> str:
         """The call of a kernel of a band; ``channel``: the first that it writes."""
@@ -301,8 +295,8 @@ class _Printer:
                 case InputArg(index=number):
                     return self._input(index, number, readings[number], ctype)
                 case OutputArg():
-                    first = f"{self._runs(index)}{c_times(band.rows)}"
-                    row = self._row(self.call.rows_of(band.writes), first, band.rows)
+                    first = f"{self._runs(index)}{c_times(band.makes)}"
+                    row = self._row(self.call.rows_of(band.writes), first, band.makes)
                     return f"AT({ctype}, {row}{c_plus(channel)})"
                 case ScratchArg():
                     sums = band.sums and self._row(self.call.rows_of(band.sums), "0u")
@@ -376,13 +370,33 @@ class _Printer:
             made = self._runs(len(self.call.bands))
         else:
             producer = self.maker[reading.tensor]
-            made = f"{self._runs(producer)}{c_times(self.call.bands[producer].rows)}"
-        end = reading.first + reading.count
+            made = f"{self._runs(producer)}{c_times(self.call.bands[producer].makes)}"
+        if reading.span is not None and reading.span.units > 1:
+            return f"{made} >= {self._strips_needed(index, reading, reading.span, rows.height)}"
+        end, line = reading.first + reading.count, self._line(index)
         if reading.step == 0:
             return f"{made} >= {min(end, rows.height)}u"
         if reading.begin(band.runs - 1) + reading.count <= rows.height and end >= 0:
-            return f"{made} >= {self._runs(index)}{c_times(reading.step)} + {end}u"
-        return f"{made} >= mc_rows_needed({self._runs(index)}{c_times(reading.step)}, {c_int(end)}, {rows.height}u)"
+            return f"{made} >= {line}{c_times(reading.step)} + {end}u"
+        return f"{made} >= mc_rows_needed({line}{c_times(reading.step)}, {c_int(end)}, {rows.height}u)"
+
+    def _strips_needed(self, index: int, reading: Reading, span: Span, height: int) -> str:
+        """C expression of the number of strips of an image that must be there."""
+        end = reading.first + reading.count
+        rows = f"mc_rows_needed({self._line(index)}{c_times(reading.step)}, {c_int(end)}, {height}u)"
+        if span.strips == 1:
+            return f"{rows} * {span.units}u"
+        stop = f"{self._strip(index)}{c_times(span.step)}{c_plus(span.first + span.count)}"
+        return f"mc_strips_needed({rows}, {stop}, {span.width // span.units}u, {span.units}u)"
+
+    def _line(self, index: int) -> str:
+        """C expression of the number of the row, or of the rows, that a run makes or makes a strip of."""
+        band = self.call.bands[index]
+        return f"{self._runs(index)} / {band.units}u" if band.strips else self._runs(index)
+
+    def _strip(self, index: int) -> str:
+        """C expression of the number of the strip that a run makes."""
+        return f"{self._runs(index)} % {self.call.bands[index].units}u"
 
     def _runs(self, band: int) -> str:
         return f"runs[{band}]"
@@ -411,8 +425,30 @@ class _Printer:
             return f"{start}{c_plus(rows.column)} + {row} * {rows.spacing}u"
         if unit % rows.slots == 0:
             return self._scratch(rows.offset)
-        slot = f"{row} % {rows.slots}u" if wraps or rows.slots < rows.height else row
-        return f"{self._scratch(rows.offset)} + {slot} * {rows.row_bytes}u"
+        slot = f"{row} % {rows.slots}u" if wraps or rows.slots < rows.height * rows.units else row
+        return f"{self._scratch(rows.offset)} + {slot} * {rows.unit_bytes}u"
+
+    def _piece(self, index: int, rows: Rows, row: str, reading: Reading) -> str:
+        """C expression of the offset in the arena of the first byte that a band reads of a row."""
+        span = reading.span
+        if rows.guest_of is not None and rows.units > 1:
+            rows = self.call.rows_of(rows.guest_of)
+        if span is None or (span.units == 1 and span.strips == 1):
+            return f"{self._row(rows, row)}{c_plus(reading.offset)}"
+        pixel = rows.row_bytes // span.width
+        begin = self._begin(index, span, pixel)
+        if rows.units == 1 or rows.offset is None:
+            return f"{self._row(rows, row + c_times(rows.units))} + {begin}"
+        return f"{self._scratch(rows.offset)} + ({row} * {rows.row_bytes}u + {begin}) % {rows.slots * rows.unit_bytes}u"
+
+    def _begin(self, index: int, span: Span, pixel: int) -> str:
+        """C expression of the bytes in a row before those that a run reads."""
+        if span.strips == 1:
+            return "0u"
+        steps = f"{self._strip(index)} * {span.step * pixel}u"
+        if span.first >= 0:
+            return f"{steps}{c_plus(span.first * pixel)}"
+        return f"mc_bytes_before({steps}, {-span.first * pixel}u)"
 
     def _input(self, index: int, number: int, reading: Reading, ctype: str) -> str:
         if reading.access is Access.POINTERS:
@@ -421,12 +457,15 @@ class _Printer:
             return "rows_0"
         if reading.access is Access.WHOLE:
             return f"AT({ctype}, {self.symbols.place(self.lowered.stored[reading.tensor])})"
-        row = self._row(self.call.rows_of(reading.tensor), f"{self._runs(index)}{c_times(reading.step)}", reading.step)
+        rows = self.call.rows_of(reading.tensor)
+        if reading.span is not None:
+            return f"AT({ctype}, {self._piece(index, rows, f'{self._line(index)}{c_times(reading.step)}', reading)})"
+        row = self._row(rows, f"{self._runs(index)}{c_times(reading.step)}", reading.step)
         return f"AT({ctype}, {row}{c_plus(reading.offset)})"
 
     def _first(self, index: int, reading: Reading) -> str:
         """C expression of the number of the first row that a run reads, an int32_t."""
-        first = f"(int32_t)({self._runs(index)}{c_times(reading.step)})"
+        first = f"(int32_t)({self._line(index)}{c_times(reading.step)})"
         if not reading.first:
             return first
         return f"{first} {'-' if reading.first < 0 else '+'} {abs(reading.first)}"
@@ -442,7 +481,7 @@ class _Printer:
             count=reading.count,
             first=self._first(index, reading),
             height=rows.height,
-            address=f"AT({ctype}, {self._row(rows, '(uint32_t)row')}{c_plus(reading.offset)})",
+            address=f"AT({ctype}, {self._piece(index, rows, '(uint32_t)row', reading)})",
             border=border,
             edge=outside and reading.edge,
         )

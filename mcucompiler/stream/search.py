@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import networkx as nx
 
@@ -19,10 +20,12 @@ from mcucompiler.schedule.overlaps import whole_words
 from mcucompiler.stream.columns import divisible
 from mcucompiler.stream.compose import Composer, GroupChoice
 from mcucompiler.stream.covers import Covers
-from mcucompiler.stream.images import row_bytes
+from mcucompiler.stream.images import IMAGE_RANK, row_bytes
 from mcucompiler.stream.lives import Lives
 from mcucompiler.stream.patches import narrow_rings
+from mcucompiler.stream.turned import worth_turning
 from mcucompiler.stream.types import Band, StreamCall
+from mcucompiler.stream.widths import Widths
 
 _WAYS = ((1, False), (1, True), (2, False), (4, False))  # rows of a run, and whether with little scratch
 _COLUMNS = (2, 3, 4)  # column bands
@@ -98,12 +101,16 @@ class _Search:
         ]
         self.takes = {i for i, step in enumerate(lowered.steps) if fed in step.reads.values()} if fed else set()
         self.stops = [self._reach(first) for first in range(len(self.layers))]
+        self.widths = Widths(composer, self.lives) if worth_turning(lowered) else None
+        self.reaches = {False: self.stops}
+        if self.widths is not None:
+            self.reaches[True] = [self.widths.reach(first) for first in range(len(self.layers))]
         self.divisible = [self._divides(index) for index in range(len(self.layers))]
         self.floor = max(self._floor(), enough)
         self._streams: dict[GroupChoice, Edge | None] = {}
         self.covers = Covers()
         self.swift = Covers()
-        self.misses = [0] * len(self.layers)
+        self.misses = {turned: [0] * len(self.layers) for turned in self.reaches}
 
     def _reach(self, first: int) -> int:
         """One past the last step that may be in a stream that begins at ``first``."""
@@ -123,10 +130,15 @@ class _Search:
         """The tensor that is pushed into a stream, provided that the stream takes all of it."""
         return self.fed if self.fed and first == 0 and self.takes <= set(range(stop)) else None
 
-    def _possible(self, first: int, stop: int) -> bool:
-        inside = any(first <= index < stop for index in self.takes)
-        fed = self._begins(first, stop) is not None
-        return fed if inside else stop - first > 1
+    def _possible(self, first: int, stop: int, turned: bool) -> bool:
+        """Whether a group may be a stream; ``turned``: along the width, where no rows of images are pushed."""
+        if stop > self.reaches[turned][first]:
+            return False
+        if not any(first <= index < stop for index in self.takes):
+            return stop - first > 1
+        tensors = self.composer.lowered.graph.tensors
+        fed = self._begins(first, stop)
+        return fed is not None and not (turned and len(tensors[fed].shape) == IMAGE_RANK)
 
     def _floor(self) -> int:
         """No plan needs less: the most that a step needs in its cheapest edge."""
@@ -134,21 +146,23 @@ class _Search:
             _INFINITE if index in self.takes else edge.bytes - whole_words(edge.step.call.scratch_bytes)
             for index, edge in enumerate(self.layers)
         ]
-        for first, reach in enumerate(self.stops):
-            for stop in range(first + 1, reach + 1):
-                if self._possible(first, stop):
-                    needed = min(self._least(first, stop), self._least_patches(first, stop))
-                    for index in range(first, stop):
-                        least[index] = min(least[index], needed)
+        for first, stop in combinations(range(len(self.layers) + 1), 2):
+            possible = [turned for turned in self.reaches if self._possible(first, stop, turned)]
+            if possible:
+                needed = min(self._least_patches(first, stop), *(self._least(first, stop, way) for way in possible))
+                for index in range(first, stop):
+                    least[index] = min(least[index], needed)
         return max(least, default=0)
 
-    def _least(self, first: int, stop: int) -> int:
+    def _least(self, first: int, stop: int, turned: bool) -> int:
+        if turned and self.widths is not None:
+            return self.widths.least(first, stop)
         rings, scratch = self._least_rings(first, stop)
         return self.lives.least_bytes(first, stop) + rings + scratch
 
     def _least_patches(self, first: int, stop: int) -> int:
         """What a group needs at least in column bands: its outputs cover no inputs, and rings are narrow."""
-        if stop - first == 1 or not all(self.divisible[first:stop]):
+        if stop - first == 1 or stop > self.stops[first] or not all(self.divisible[first:stop]):
             return _INFINITE
         rings, _ = self._least_rings(first, stop, whole=True)
         return self.lives.least_bytes(first, stop, apart=True) + rings // _COLUMNS[-1]
@@ -186,13 +200,27 @@ class _Search:
             if index not in self.takes:
                 lean = self._lean(index)
                 yield from map(self._known, (layer,) if lean is None else (layer, lean))
-        for length in range(1, count + 1):
-            progress(length, count)
-            for first in range(count - length + 1):
-                stop = first + length
-                if stop <= self.stops[first] and self._possible(first, stop):
-                    yield from map(self._known, self._groups(first, stop))
+        for turned in self.reaches:
+            floor = self.floor
+            if turned:
+                self.covers = self.covers.again()
+                floor = max(floor, self._width_floor())
+            for length in range(1, count + 1):
+                progress(length, count)
+                for first in range(count - length + 1):
+                    if self._possible(first, first + length, turned):
+                        yield from map(self._known, self._groups(first, first + length, turned, floor))
         yield from self._patches()
+
+    def _width_floor(self) -> int:
+        """No plan with streams along the width needs less: what steps need along the height, or at least along it."""
+        least = [self.covers.least(index) for index in range(len(self.layers))]
+        for first, stop in combinations(range(len(self.layers) + 1), 2):
+            if self._possible(first, stop, True):
+                needed = self._least(first, stop, True)
+                for index in range(first, stop):
+                    least[index] = min(least[index], needed)
+        return max(least, default=0)
 
     def _known(self, edge: Edge) -> Edge:
         self.covers.add(edge.choice.first, edge.choice.stop, edge.bytes)
@@ -200,21 +228,31 @@ class _Search:
             self.swift.add(edge.choice.first, edge.choice.stop, edge.bytes)
         return edge
 
-    def _groups(self, first: int, stop: int) -> Iterator[Edge]:
-        """The ways to run some layers as one stream; all edges within these must be known."""
+    def _groups(self, first: int, stop: int, turned: bool, floor: int) -> Iterator[Edge]:
+        """The ways to run some layers as one stream; all edges within these must be known.
+
+        Args:
+            first: the first layer.
+            stop: one past the last layer.
+            turned: whether the stream runs along the width.
+            floor: no plan needs less.
+        """
         most = max(layer.bytes for layer in self.layers[first:stop])
         fed = self._begins(first, stop)
-        if fed is None and most <= self.floor:
+        if fed is None and most <= floor:
             return
         # Shorter edges that need no more than this one must, do the same work in the same time.
         known = self.covers.bytes(first, stop)
-        if self.misses[first] == _MOST_MISSES or known <= self._least(first, stop):
+        least = self._least(first, stop, turned)
+        misses = self.misses[turned]
+        if misses[first] == _MOST_MISSES or known <= (max(least, floor) if turned else least):
             return
         if not self._spans(first, stop):
-            self.misses[first] += 1
-        for edge in self._variants(first, stop, fed, _INFINITE if fed else most):
+            misses[first] += 1
+        group = GroupChoice(first=first, stop=stop, fed=fed, turned=turned)
+        for edge in self._variants(group, _INFINITE if fed else most):
             if edge.bytes < known:
-                self.misses[first] = 0
+                misses[first] = 0
             yield edge
 
     def _spans(self, first: int, stop: int) -> bool:
@@ -246,7 +284,7 @@ class _Search:
         for first, stop in groups:
             if self.swift.bytes(first, stop) <= max(self.floor, self._least_patches(first, stop)):
                 continue
-            for lean in (False, True) if self._saves_scratch(first, stop) else (False,):
+            for lean in (False, True) if self._saves_scratch(GroupChoice(first=first, stop=stop)) else (False,):
                 whole = self._edge(GroupChoice(first=first, stop=stop, lean=lean))
                 if whole is None or not isinstance(call := whole.step.call, StreamCall):
                     break
@@ -256,13 +294,13 @@ class _Search:
                     if rings is not None:
                         yield self.lives.least_bytes(first, stop, apart=True) + rings, choice
 
-    def _variants(self, first: int, stop: int, fed: str | None, most: int) -> Iterator[Edge]:
+    def _variants(self, group: GroupChoice, most: int) -> Iterator[Edge]:
         """With one or more rows at a time; with the largest expanded tensors kept, or made anew."""
         most_rows = _WAYS[-1][0]
         for rows, lean in _WAYS:
-            if rows > most_rows or (lean and not self._saves_scratch(first, stop)):
+            if rows > most_rows or (lean and not self._saves_scratch(group)):
                 continue
-            choice = GroupChoice(first=first, stop=stop, rows=rows, lean=lean, fed=fed)
+            choice = replace(group, rows=rows, lean=lean)
             edge = self._edge(choice)
             if edge is None:
                 continue
@@ -285,16 +323,13 @@ class _Search:
         needed = self.lives.bytes(step, index, index + 1)
         return Edge(choice=choice, step=step, bytes=needed, cycles=step.call.cycles)
 
-    def _saves_scratch(self, first: int, stop: int) -> bool:
+    def _saves_scratch(self, group: GroupChoice) -> bool:
         """Whether kernels with little scratch need less than the fast ones, or may do with smaller expansions."""
-        if any(self.composer.maker.expandable(index) for index in range(first, stop - 1)):
+        maker, layers = self.composer.maker_of(turned=group.turned), range(group.first, group.stop)
+        if any(maker.expandable(index) for index in layers[:-1]):
             return True
         fast, lean = (
-            max(
-                band.call.scratch_bytes
-                for index in range(first, stop)
-                for band in self.composer.maker.bands(index, 1, lean=lean)
-            )
+            max(band.call.scratch_bytes for index in layers for band in maker.bands(index, 1, lean=lean))
             for lean in (False, True)
         )
         return lean < fast
@@ -302,13 +337,14 @@ class _Search:
     def _expansions(self, edge: Edge) -> Iterator[frozenset[int]]:
         """Sets of expanding layers to make anew, those with the largest rings first."""
         call, lowered = edge.step.call, self.composer.lowered
+        maker = self.composer.maker_of(turned=edge.choice.turned)
         if not isinstance(call, StreamCall) or edge.bytes <= self.floor:
             return
         rings = {rows.tensor: rows.slots * rows.row_bytes for rows in call.rows if rows.offset is not None}
         found = [
             (rings[name], index)
             for index in range(edge.choice.first, edge.choice.stop - 1)
-            if (name := lowered.steps[index].writes[0]) in rings and self.composer.maker.expandable(index)
+            if (name := lowered.steps[index].writes[0]) in rings and maker.expandable(index)
         ]
         taken: set[int] = set()
         for _, index in sorted(found, reverse=True)[:_MOST_EXPANSIONS]:

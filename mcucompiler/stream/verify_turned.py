@@ -13,10 +13,11 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mcucompiler.ir.graph import ITEM_BYTES, Array, Graph, Node, QuantParams, Tensor
 from mcucompiler.ops import AveragePool, Conv, ConvTranspose, ReduceMean, Resize
-from mcucompiler.stream.types import Access, Band, StreamCall
+from mcucompiler.stream.types import Access, Band, Rows, StreamCall
 
 _ROW, _COLUMN = 2, 3
 _SERIES, _IMAGE = 3, 4
@@ -54,6 +55,12 @@ def turned_causes(call: StreamCall, graph: Graph) -> Iterator[str]:
             f"{band.node.name!r} is given columns in pieces" for r in call.rows if r.pieces > 1 and r.tensor in touched
         )
     yield from _places(call, graph)
+
+
+def bytes_of_column(rows: Rows) -> npt.NDArray[np.int64]:
+    """Where the bytes of a row or of a column lie, from its first one on."""
+    size = rows.row_bytes // rows.pieces
+    return (np.arange(rows.pieces)[:, np.newaxis] * rows.apart + np.arange(size)).reshape(-1)
 
 
 def _operands(band: Band, rings: dict[str, str]) -> Iterator[str]:

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What streams along the width need at least, told from shapes alone: kernels are only made for those that may pay."""
+
+from __future__ import annotations
+
+from mcucompiler.stream.bands import BandMaker
+from mcucompiler.stream.compose import Composer
+from mcucompiler.stream.images import ROW_AXIS, row_bytes
+from mcucompiler.stream.lives import Lives
+from mcucompiler.stream.turned import RING
+
+
+class Widths:
+    """Groups of layers along the width.
+
+    Args:
+        composer: of the program.
+        lives: of the program.
+    """
+
+    def __init__(self, composer: Composer, lives: Lives) -> None:
+        self.steps, self.lives, self.graph = composer.lowered.steps, lives, composer.turned.graph
+        self.maker: BandMaker = composer.maker_of(turned=True)
+        self._windows = [self._window(index) for index in range(len(self.steps))]
+
+    def reach(self, first: int) -> int:
+        """One past the last step that may be in a stream along the width that begins at ``first``."""
+        stop = first
+        while stop < len(self.steps) and self.maker.height(stop):
+            stop += 1
+        return stop
+
+    def least(self, first: int, stop: int) -> int:
+        """Bytes that a stream along the width needs at least, kernels' scratch apart.
+
+        Where it takes the columns of an image from the program's own order, its outputs cannot cover that image.
+        """
+        made = {name for index in range(first, stop) for name in self.steps[index].writes}
+        rings: dict[str, int] = {}
+        for index in range(first, stop):
+            if self.maker.expandable(index) or (index > first and self.maker.expandable(index - 1)):
+                continue  # what may be made anew for each window
+            for name, size in self._windows[index].items():
+                if name in made or self._in_pieces(name):
+                    rings[name] = max(size, rings.get(name, 0))
+        apart = any(map(self._in_pieces, self.steps[first].reads.values()))
+        return self.lives.least_bytes(first, stop, apart=apart) + sum(rings.values())
+
+    def _in_pieces(self, tensor: str) -> bool:
+        """Whether the columns of an image do not lie one behind the other."""
+        return tensor + RING in self.graph.tensors
+
+    def _window(self, index: int) -> dict[str, int]:
+        """Bytes of the rows that a layer reads of each input and cannot write over."""
+        step = self.maker.lowered.steps[index]
+        found: dict[str, int] = {}
+        if not self.maker.height(index):
+            return found
+        node = step.node
+        (target,) = self.graph.outs(node)
+        middle = target.shape[ROW_AXIS] // 2 if len(target.shape) > ROW_AXIS else 0
+        for number, name in step.reads.items():
+            field = node.op.input_range(
+                self.graph.ins(node), self.graph.outs(node), number, ROW_AXIS, middle, middle + 1
+            )
+            if field is not None:
+                found[name] = max(field[1] - field[0] - 1, 0) * row_bytes(self.graph.tensors[name])
+        return found
