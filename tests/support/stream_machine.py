@@ -83,7 +83,7 @@ class _Stream:
 
     def __init__(self, machine: Machine, step: LoweredStep, call: StreamCall, position: int, fed: Array | None) -> None:
         self.m, self.step, self.call, self.fed, self.position = machine, step, call, fed, position
-        self.graph = machine.graph
+        self.graph = machine.graph if call.turned is None else call.turned
         self.scratch = machine.offsets.get(f"scratch@{position}", 0)
         self.table = {rows.tensor: rows for rows in call.rows}
         self.maker = {band.writes: number for number, band in enumerate(call.bands)}
@@ -95,7 +95,7 @@ class _Stream:
         for name in self.step.reads.values():
             self._hand_over(name)
         for tensor, row in deaths.get(-1, ()):
-            self.m.kill(self._address(tensor, row), self.table[tensor].row_bytes, (tensor, row))
+            self._kill(tensor, row)
         done = [0] * (len(self.call.bands) + 1)
         self._keep(done)
         for event, number in enumerate(events):
@@ -109,7 +109,7 @@ class _Stream:
             done[number] += 1
             self._keep(done)
             for tensor, row in deaths.get(event, ()):
-                self.m.kill(self._address(tensor, row), self.table[tensor].row_bytes, (tensor, row))
+                self._kill(tensor, row)
         for band, runs in zip(self.call.bands, done, strict=False):
             assert runs * band.rows == self.table[band.writes].height, f"{band.writes} is not finished"
         for name in self.step.writes:
@@ -183,6 +183,9 @@ class _Stream:
             share = self.table[reading.tensor].height // band.runs
             before = [(band.sums, rows.start - 1)] if rows.start else []
             return before + [(reading.tensor, row) for row in range(rows.start * share, rows.stop * share)]
+        if band.carries:
+            ((_, reading),) = band.readings
+            return [(reading.tensor, row) for row in rows]
         for index, reading in band.readings:
             if reading.access is not Access.WHOLE:
                 ins, outs = self.graph.ins(node), self.graph.outs(node)
@@ -205,7 +208,20 @@ class _Stream:
         """Rows of a tensor that dies in the stream are owned one by one."""
         if self._dies(name):
             for row in range(self.table[name].height):
-                self.m.own(self._address(name, row), self.table[name].row_bytes, (name, row))
+                self._own(name, row)
+
+    def _kill(self, name: str, row: int) -> None:
+        for start, size in self._pieces(name, row):
+            self.m.kill(start, size, (name, row))
+
+    def _own(self, name: str, row: int) -> None:
+        for start, size in self._pieces(name, row):
+            self.m.own(start, size, (name, row))
+
+    def _pieces(self, name: str, row: int) -> list[tuple[int, int]]:
+        """Begin and size of what a row, or a column of an upright image, consists of."""
+        rows, start = self.table[name], self._address(name, row)
+        return [(start + piece * rows.apart, rows.row_bytes // rows.pieces) for piece in range(rows.pieces)]
 
     def _take_back(self, name: str) -> None:
         buffer = self.m.lowered.stored[name].place.buffer
@@ -231,7 +247,7 @@ class _Stream:
             return self.scratch + rows.offset + row % rows.slots * rows.row_bytes
         stored = self.m.lowered.stored[name]
         start = self.m.offsets[stored.place.buffer] + stored.place.offset * item_bytes(stored.tensor)
-        return start + row * rows.row_bytes
+        return start + row * (rows.row_bytes if rows.pieces == 1 else rows.row_bytes // rows.pieces)
 
     def _load(self, tensor: Tensor, starts: list[int | None], border: int) -> Array:
         """[1, C, rows, W] from the addresses of rows; None stands for a row outside the image."""
@@ -269,7 +285,9 @@ class _Stream:
         self.m.spoil(self.scratch + self.call.kernel_scratch, size)
 
     def _run_band(self, band: Band, run: int) -> None:
-        if band.expansion is not None:
+        if band.carries:
+            self._carry(band, run)
+        elif band.expansion is not None:
             self._expanded(band, run)
         elif isinstance(band.node.op, Resize | ConvTranspose):
             self._upsample(band, run)
@@ -279,6 +297,15 @@ class _Stream:
             self._add(band, band.sums, run)
         else:
             self._mean(band, band.sums)
+
+    def _carry(self, band: Band, run: int) -> None:
+        """A column to where it is wanted."""
+        ((_, reading),) = band.readings
+        begin = reading.first + run * reading.step
+        data = np.concatenate([self.m.arena[s : s + size] for s, size in self._pieces(reading.tensor, begin)])
+        for start, size in self._pieces(band.writes, run):
+            self.m.arena[start : start + size], data = data[:size], data[size:]
+        self._own(band.writes, run)
 
     def _sums(self, name: str, row: int) -> Array:
         """The sums of all channels, in the arena."""
