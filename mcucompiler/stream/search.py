@@ -33,6 +33,7 @@ _LONGEST_PATCHES = 10  # layers; the halo grows with each of them
 _MOST_LABELS = 64
 _MOST_EXPANSIONS = 3
 _MOST_MISSES = 4  # streams from a layer on that were no better than shorter ones, until longer ones are not tried
+_WIDTH_MARGIN = 8  # a stream along the width needs more than its bound, which knows of no scratch: an eighth at least
 _INFINITE = 1 << 62
 
 
@@ -245,7 +246,7 @@ class _Search:
         known = self.covers.bytes(first, stop)
         least = self._least(first, stop, turned)
         misses = self.misses[turned]
-        if misses[first] == _MOST_MISSES or known <= (max(least, floor) if turned else least):
+        if misses[first] == _MOST_MISSES or known <= (max(least + least // _WIDTH_MARGIN, floor) if turned else least):
             return
         if not self._spans(first, stop):
             misses[first] += 1

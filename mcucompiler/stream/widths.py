@@ -38,13 +38,21 @@ class Widths:
         made = {name for index in range(first, stop) for name in self.steps[index].writes}
         rings: dict[str, int] = {}
         for index in range(first, stop):
-            if self.maker.expandable(index) or (index > first and self.maker.expandable(index - 1)):
-                continue  # what may be made anew for each window
-            for name, size in self._windows[index].items():
+            for name, size in self._needs(index, first).items():
                 if name in made or self._in_pieces(name):
                     rings[name] = max(size, rings.get(name, 0))
         apart = any(map(self._in_pieces, self.steps[first].reads.values()))
         return self.lives.least_bytes(first, stop, apart=apart) + sum(rings.values())
+
+    def _needs(self, index: int, first: int) -> dict[str, int]:
+        """Bytes of the rows that a layer reads; where they may be made anew for each window, of what they are made of."""
+        if index == first or not self.maker.expandable(index - 1):
+            return self._windows[index]
+        (wide,) = self.steps[index - 1].writes
+        narrow = self.steps[index - 1].reads[0]
+        size = self._windows[index].get(wide, 0)
+        rows = size // row_bytes(self.graph.tensors[wide])
+        return {narrow: min(size, rows * row_bytes(self.graph.tensors[narrow]))}
 
     def _in_pieces(self, tensor: str) -> bool:
         """Whether the columns of an image do not lie one behind the other."""
