@@ -45,7 +45,7 @@ class Widths:
         return self.lives.least_bytes(first, stop, apart=apart) + sum(rings.values())
 
     def _needs(self, index: int, first: int) -> dict[str, int]:
-        """Bytes of the rows that a layer reads; where they may be made anew for each window, of what they are made of."""
+        """Bytes of the rows that a layer reads; where they may be made anew for each window, of what they come from."""
         if index == first or not self.maker.expandable(index - 1):
             return self._windows[index]
         (wide,) = self.steps[index - 1].writes
