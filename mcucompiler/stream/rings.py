@@ -27,7 +27,7 @@ def kernel_scratch_bytes(call: StreamCall) -> int:
 def describe_scratch(call: StreamCall) -> str:
     """The largest rings of a stream and what else its scratch holds, in a line for people."""
     own = sorted((rows for rows in rings(call) if rows.ring_bytes), key=lambda rows: rows.ring_bytes, reverse=True)
-    parts = [f"{rows.ring_bytes:,} in {_slots(rows)} of {rows.tensor!r}" for rows in own[:_MOST_NAMED]]
+    parts = [f"{rows.ring_bytes:,} in {_slots(rows, call)} of {rows.tensor!r}" for rows in own[:_MOST_NAMED]]
     rest = sum(rows.ring_bytes for rows in own[_MOST_NAMED:])
     if rest:
         parts.append(f"{rest:,} in {len(own) - _MOST_NAMED} more rings")
@@ -38,6 +38,7 @@ def describe_scratch(call: StreamCall) -> str:
     return ", ".join(parts) or "nothing"
 
 
-def _slots(rows: Rows) -> str:
+def _slots(rows: Rows, call: StreamCall) -> str:
+    row = "row" if call.turned is None else "column"
     plural = "" if rows.slots == 1 else "s"
-    return f"{rows.slots} row{plural}" if rows.units == 1 else f"{rows.slots} strip{plural} (1/{rows.units} row each)"
+    return f"{rows.slots} {row}{plural}" if rows.units == 1 else f"{rows.slots} strip{plural} (1/{rows.units} row each)"
