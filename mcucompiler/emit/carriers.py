@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mcucompiler.emit.environment import c_times
 from mcucompiler.stream.types import Band, Rows, StreamCall
 
 
@@ -14,18 +15,14 @@ class PrintedCopy:
     """What carries a column of an image, piece by piece.
 
     Attributes:
-        source: C expression of the offset of the first piece.
-        source_step: bytes from one piece to the next.
+        source: C expression of the offset of piece ``i``.
         target: C expression of the offset of where it goes.
-        target_step: likewise.
         pieces: how many.
         bytes: of a piece.
     """
 
     source: str
-    source_step: int
     target: str
-    target_step: int
     pieces: int
     bytes: int
 
@@ -48,10 +45,8 @@ def printed_copy(call: StreamCall, band: Band, row: Callable[[Rows], str]) -> Pr
     pieces = max(source.pieces, target.pieces)
     size = band.row_bytes // pieces
     return PrintedCopy(
-        source=row(source),
-        source_step=source.apart or size,
-        target=row(target),
-        target_step=target.apart or size,
+        source=f"{row(source)} + i{c_times(source.apart or size)}",
+        target=f"{row(target)} + i{c_times(target.apart or size)}",
         pieces=pieces,
         bytes=size,
     )

@@ -422,7 +422,7 @@ class _Printer:
             return self._row(host, f"({row}{c_times(rows.stride)}{f' + {lead}u' if lead else ''})", wraps=True)
         if rows.offset is None:
             start = self.symbols.place(self.lowered.stored[rows.tensor])
-            return f"{start}{c_plus(rows.column)} + {row} * {rows.spacing}u"
+            return f"{start}{c_plus(rows.column)} + {row}{c_times(rows.spacing)}"
         if unit % rows.slots == 0:
             return self._scratch(rows.offset)
         slot = f"{row} % {rows.slots}u" if wraps or rows.slots < rows.height * rows.units else row

@@ -53,15 +53,13 @@ class Turned:
     """A program as streams along the width see it.
 
     Attributes:
-        lowered: with turned images, of which those that are not ``alike`` exist a second time, under their name with
-            ``RING``; only graph, nodes and memory orders are turned.
+        lowered: with turned images; only graph, nodes and memory orders are turned. Images that are not the same bytes
+            in memory when they are turned exist a second time, under their name with ``RING``.
         barred: indices of the steps that cannot be turned.
-        alike: names of the images whose turned form is the same bytes in memory.
     """
 
     lowered: Lowered
     barred: frozenset[int]
-    alike: frozenset[str]
 
     @property
     def graph(self) -> Graph:
@@ -76,9 +74,9 @@ def turned(lowered: Lowered) -> Turned:
         lowered: the program, layer by layer.
     """
     images = {name: stored for name, stored in lowered.stored.items() if _turnable(stored)}
-    alike = frozenset(name for name, stored in images.items() if 1 in _extents(stored.tensor))
     tensors = {name: stored.tensor.replace(shape=_shape(stored.tensor.shape)) for name, stored in images.items()}
-    rings = {name + RING: tensor.replace(name=name + RING) for name, tensor in tensors.items() if name not in alike}
+    apart = [name for name, stored in images.items() if 1 not in _extents(stored.tensor)]
+    rings = {name + RING: tensors[name].replace(name=name + RING) for name in apart}
     known: dict[str, Tensor] = {}
     steps, nodes, barred = [], {}, set()
     for index, step in enumerate(lowered.steps):
@@ -103,7 +101,6 @@ def turned(lowered: Lowered) -> Turned:
             stored={**lowered.stored, **{name: _stored(images[name], tensor) for name, tensor in tensors.items()}},
         ),
         barred=frozenset(barred),
-        alike=alike,
     )
 
 

@@ -54,6 +54,8 @@ def turned_causes(call: StreamCall, graph: Graph) -> Iterator[str]:
         yield from (
             f"{band.node.name!r} is given columns in pieces" for r in call.rows if r.pieces > 1 and r.tensor in touched
         )
+    writers = [band.writes for band in call.bands]
+    yield from (f"{name!r} is written by several bands" for name in dict.fromkeys(writers) if writers.count(name) > 1)
     yield from _places(call, graph)
 
 
@@ -89,19 +91,10 @@ def _carrier(call: StreamCall, graph: Graph, band: Band) -> Iterator[str]:
         return
     image, ring = ends if ends[0] in graph.tensors else ends[::-1]
     known = {rows.tensor: rows for rows in call.rows}
-    if image not in known or ring not in known or _upright(graph, image) != _shape_of(call, image):
-        yield f"{image!r} is not carried as the image that it is"
+    if image not in known or ring not in known:
+        yield f"{image!r} or {ring!r} has no rows"
     elif (known[ring].row_bytes, known[ring].height) != (known[image].row_bytes, known[image].height):
         yield f"the columns of {image!r} are not rows of {ring!r}"
-
-
-def _upright(graph: Graph, name: str) -> tuple[int, ...]:
-    n, channels, height, width = graph.tensors[name].shape
-    return n, channels, width, height
-
-
-def _shape_of(call: StreamCall, name: str) -> tuple[int, ...]:
-    return () if call.turned is None else call.turned.tensors[name].shape
 
 
 def _places(call: StreamCall, graph: Graph) -> Iterator[str]:
