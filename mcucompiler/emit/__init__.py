@@ -19,9 +19,8 @@ from mcucompiler.pixels import Pixels
 from mcucompiler.resources import runtime_dir
 from mcucompiler.schedule.types import Schedule
 from mcucompiler.stream.choice import Choice
-from mcucompiler.stream.plans import stack_bound
 
-__all__ = ["CFLAGS", "SourceTree", "emit", "stack_bound"]
+__all__ = ["CFLAGS", "SourceTree", "emit"]
 
 # Results do not depend on these. GCC's scheduling before register allocation makes the convolution
 # kernels spill and costs a fifth of their speed.

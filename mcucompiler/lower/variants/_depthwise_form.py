@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from mcucompiler.lower.variants._products import Tail
 from mcucompiler.lower.variants._rows import Load, RowBlock, plane_of, row_blocks, tap_words
+from mcucompiler.lower.variants._tail import Tail
 from mcucompiler.lower.variants._weighted import INT8_RANGE, WeightedLayer
 from mcucompiler.lower.variants._window import Window
 from mcucompiler.machine.blocks.depthwise import OFFSET, WORD, RowForm, Term
