@@ -28,7 +28,7 @@ from mcucompiler.lower.variants._pointwise import INCLUDES
 from mcucompiler.lower.variants._tail import Tail, own_tail
 from mcucompiler.lower.variants._weighted import Int64Array, WeightedLayer, exactness, integer_weights
 from mcucompiler.lower.variants._window import Window, window_of
-from mcucompiler.machine.blocks.depthwise import FIELD_BITS, WORD
+from mcucompiler.machine.blocks.depthwise import FIELD_BITS
 from mcucompiler.machine.blocks.packed_sums import (
     FIELD_START,
     LARGEST_SUM,
@@ -39,6 +39,7 @@ from mcucompiler.machine.blocks.packed_sums import (
     packed_function,
 )
 from mcucompiler.machine.blocks.products import Effort
+from mcucompiler.machine.value import WORD
 
 _MOST_SUMS = 4  # packed sums in registers
 _TILE, _LONGEST_TILE = 20, 40  # outputs, where the row divides equally, and where it does not
