@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from mcucompiler.boards import Board, Region
+from mcucompiler.board_types import Board, Region
 from mcucompiler.build.board_header import write_board_header
 from mcucompiler.build.folder import digest, make_folder
 from mcucompiler.build.harness import HOOK_NAME, frame_bytes, write_headers
