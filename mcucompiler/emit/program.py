@@ -23,6 +23,7 @@ from mcucompiler.schedule.types import Schedule
 from mcucompiler.stream.plans import stack_bound
 from mcucompiler.stream.two_pass import repeated_macs
 from mcucompiler.stream.types import StreamCall, kernel_call_of
+from mcucompiler.words import counted
 
 _ARENA_ALIGN = 32
 
@@ -308,7 +309,7 @@ class _StepPrinter:
             stream = print_stream(
                 step.call, position, function, self.names, self.lowered, self.symbols, self.pool, self.borders
             )
-            title = f"{len(step.nodes)} layers row by row, from {describe(graph, step.nodes[0])}"
+            title = f"{counted(len(step.nodes), 'layer')} row by row, from {describe(graph, step.nodes[0])}"
             call = "" if step.call.fed is not None else f"{function}(base);"
         else:
             kernel = kernel_call_of(step.call)

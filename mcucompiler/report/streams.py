@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from mcucompiler.manifest import Manifest, Step
 from mcucompiler.manifest_streams import ManifestBand, ManifestRing, ManifestStream
 from mcucompiler.report.text import facts, shortened, table
+from mcucompiler.words import counted
 
 _MOST_BUFFERS = 6
 
@@ -57,7 +58,8 @@ def stream_tables(manifest: Manifest) -> Iterator[RenderableType]:
 
 def _bands_table(step: Step, stream: ManifestStream) -> RenderableType:
     divided = f" in {stream.columns} column bands with halo" if stream.columns > 1 else ""
-    title = f"Step {step.index}: {len(stream.bands) // stream.columns} layers row by row{divided}; {stream.reason}"
+    layers = counted(len(stream.bands) // stream.columns, "layer")
+    title = f"Step {step.index}: {layers} row by row{divided}; {stream.reason}"
     columns = ("layer", "operator", "kernel", ">rows", ">runs", ">est. cycles", ">recomputed MACs")
     return table(title, columns, map(_band_row, stream.bands))
 

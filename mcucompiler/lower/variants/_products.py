@@ -20,6 +20,7 @@ from mcucompiler.lower.variants._product_blocks import PORTABLE_STEPS, Block, Ou
 from mcucompiler.lower.variants._tail import Tail, tail_of
 from mcucompiler.lower.variants._weighted import Int64Array, WeightedLayer
 from mcucompiler.machine.blocks.products import FARTHEST, Effort, ProductForm, product_function
+from mcucompiler.words import counted
 
 _BODY, _REST_BODY = 12, 4  # steps in the body of the loop over inputs, for most pixels and for those left over
 _WHOLE_BODY = 12  # sums of up to so many steps need no loop, in kernels that layers share
@@ -168,12 +169,13 @@ class Blocking:
     def reason(self, tail: Tail) -> str:
         """What the report says about the code."""
         form = self._form(self.whole, tail, whole=True)
-        kind = f"{self.channels} channels x {self.whole} pixels"
+        kind = f"{counted(self.channels, 'channel')} x {counted(self.whole, 'pixel')}"
         if form is None:
             return f"{kind}, portable: weights beyond int8"
         done = product_function(form)
-        loop = f", {done.loop.cycles:g} an iteration of {form.unroll} steps" if form.unroll else ""
-        return f"{kind} in scheduled assembly; estimated cycles: {done.head.cycles:g} for {form.head} steps{loop}"
+        loop = f", {done.loop.cycles:g} an iteration of {counted(form.unroll, 'step')}" if form.unroll else ""
+        head = f"{done.head.cycles:g} for {counted(form.head, 'step')}"
+        return f"{kind} in scheduled assembly; estimated cycles: {head}{loop}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -40,6 +40,7 @@ from mcucompiler.machine.blocks.packed_sums import (
 )
 from mcucompiler.machine.blocks.products import Effort
 from mcucompiler.machine.value import WORD
+from mcucompiler.words import counted
 
 _MOST_SUMS = 4  # packed sums in registers
 _TILE, _LONGEST_TILE = 20, 40  # outputs, where the row divides equally, and where it does not
@@ -219,7 +220,7 @@ def _shape_refusal(window: Window) -> str | None:
     if refusal is not None:
         return refusal
     if tile_of(window.ofmap[1]) is None:
-        return f"rows of {window.ofmap[1]} outputs"
+        return f"rows of {counted(window.ofmap[1], 'output')}"
     return None
 
 
@@ -325,5 +326,6 @@ def _reason(packing: Packing, functions: list[PackedFunction]) -> str:
         for (size, _), function in zip(packing.group_sizes, functions, strict=True)
     )
     several = sum(section < packing.channels_in for section in packing.sections)
-    sections = f", {several} channels in several sections of the input" if several else ""
-    return f"sums of 21 bits, packed{sections}; estimated cycles of {packing.unroll} input channels: {loops} sums"
+    sections = f", {counted(several, 'channel')} in several sections of the input" if several else ""
+    body = counted(packing.unroll, "input channel")
+    return f"sums of 21 bits, packed{sections}; estimated cycles of {body}: {loops} sums"
