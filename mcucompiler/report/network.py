@@ -183,4 +183,5 @@ def _shape(shape: tuple[int, ...]) -> str:
 def _quantization(tensor: BoundaryTensor) -> str:
     if tensor.scale is None:
         return "the value itself"
-    return f"{tensor.scale:.9g} * (q - {tensor.zero_point})"
+    zero = tensor.zero_point or 0
+    return f"{tensor.scale:.9g} * (q {'+' if zero < 0 else '-'} {abs(zero)})" if zero else f"{tensor.scale:.9g} * q"

@@ -20,7 +20,8 @@ def plan_lines(manifest: Manifest) -> list[tuple[str, str]]:
     plan = manifest.plan
     if plan is None:
         return []
-    slower = f", {plan.slowdown:.2f} times the fastest plan's time" if plan.slowdown > 1 else ""
+    times = f"{plan.slowdown:.2f}"
+    slower = "" if times == "1.00" else f", {times} times the fastest plan's time"
     return [("plan", f"{plan.summary}{slower}")]
 
 
