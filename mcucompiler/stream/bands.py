@@ -117,9 +117,9 @@ class BandMaker:
             lean: whether kernels are to use little scratch rather than be fast.
         """
         graph = self.lowered.graph
-        width = graph.tensors[band.writes].shape[-1]
-        if width % count or not divisible(graph, band):
+        if not divisible(graph, band) or graph.tensors[band.writes].shape[COLUMN_AXIS] % count:
             return None
+        width = graph.tensors[band.writes].shape[COLUMN_AXIS]
         columns = spans(graph, band, count)
         if columns is None:
             return None
