@@ -41,8 +41,7 @@ class GroupChoice:
             a run, nothing is made anew for windows, and no rows are pushed.
         turned: whether the stream runs along the width, column by column; rows are columns then, and there are neither
             column bands nor strips.
-        strips: in how many runs bands make a row, as far as they can; in several of them nothing is made anew for
-            windows, and there is one column band.
+        strips: in how many runs bands make a row, as far as they can; in several of them there is one column band.
     """
 
     first: int
@@ -129,7 +128,7 @@ class Composer:
             last = index + 1 if expanded else index
             if last >= choice.stop or not maker.height(last):
                 return None
-            band = maker.expanded(index, choice.rows, lean=choice.lean) if expanded else None
+            band = self._expanded(index, choice) if expanded else None
             made = (band,) if band else () if expanded else maker.bands(index, choice.rows, lean=choice.lean)
             if not made:
                 return None
@@ -140,7 +139,14 @@ class Composer:
         if choice.strips == 1:
             return bands
         divided = with_units(self.lowered.graph, bands, choice.strips, choice.fed)
-        return divided if any(band.strips for band in divided) else None
+        return divided if any(band.units > 1 for band in divided) else None
+
+    def _expanded(self, index: int, choice: GroupChoice) -> Band | None:
+        """The band of an expanding layer and the one that follows, in strips if it can be."""
+        strips = None
+        if choice.strips > 1:
+            strips = self.maker.expanded(index, choice.rows, lean=choice.lean, strips=choice.strips)
+        return strips or self.maker.expanded(index, choice.rows, lean=choice.lean)
 
     def _may_turn(self, choice: GroupChoice) -> bool:
         """Whether a group may run along the width: pushed rows must be time steps of a series."""
