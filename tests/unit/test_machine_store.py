@@ -35,6 +35,7 @@ def _block(sums: int) -> Block:
 def _compiled(sums: int, registers: RegisterFile | None = None) -> Code:
     """In a process that knows nothing yet."""
     compiler._cached.cache_clear()
+    compiler._solution.cache_clear()
     return compile_block(_block(sums), registers=registers or RegisterFile())
 
 
