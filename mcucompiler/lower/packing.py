@@ -97,16 +97,15 @@ def _chunks(channels: list[int], size: int) -> tuple[tuple[int, ...], ...]:
     return tuple(block + (block[-1],) * (size - len(block)) for block in blocks)
 
 
-def pack_stream(channels: Channels, *, block: int, steps: int, narrow: bool) -> tuple[Word, BlockCounts]:
+def pack_stream(channels: Channels, counts: BlockCounts, *, steps: int, narrow: bool) -> Word:
     """The words of one group of output channels.
 
     Args:
         channels: the group.
-        block: output channels in a block, even.
+        counts: its blocks, of evenly many channels.
         steps: steps of two inputs.
         narrow: whether weights are packed as bytes.
     """
-    counts = arrange_blocks(channels.proved, block)
     order = step_order(channels.weights.shape[1], steps)
     padded = np.concatenate([channels.weights, np.zeros((len(channels.weights), 1), np.int64)], axis=1)
     words: list[Word] = [_words([len(counts.integer), len(counts.floating)])]
@@ -119,7 +118,7 @@ def pack_stream(channels: Channels, *, block: int, steps: int, narrow: bool) -> 
             bits[picked],
             _halves(channels.index[picked]),
         ]
-    return np.concatenate(words), counts
+    return np.concatenate(words)
 
 
 def _pack_weights(weights: Int64Array, narrow: bool) -> Word:

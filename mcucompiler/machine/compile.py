@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from mcucompiler.machine.block import Block
 from mcucompiler.machine.core import CORTEX_M7, Core
@@ -44,7 +44,7 @@ class Code:
         """The operations in order."""
         return self.program.operations
 
-    @property
+    @cached_property
     def lines(self) -> tuple[str, ...]:
         """Assembler text, one instruction each, in GNU unified syntax."""
         return tuple(render(operation, self.registers.__getitem__) for operation in self.operations)
@@ -141,9 +141,7 @@ def _unallocated(program: Program, registers: RegisterFile) -> frozenset[int]:
     )
 
 
-def _solve(
-    program: Program, graph: Dependences, core: Core, registers: RegisterFile, attempts: int
-) -> Solution:
+def _solve(program: Program, graph: Dependences, core: Core, registers: RegisterFile, attempts: int) -> Solution:
     """The best order of a legalized program for which registers were found."""
     tries = attempts or max(_LEAST_ATTEMPTS, min(24, _OPERATIONS_PER_SEARCH // max(len(program.operations), 1) // 2))
     problem = ""

@@ -19,13 +19,13 @@ from mcucompiler.schedule.overlaps import whole_words
 from mcucompiler.stream.columns import divisible
 from mcucompiler.stream.compose import Composer, GroupChoice
 from mcucompiler.stream.covers import Covers
-from mcucompiler.stream.images import row_bytes
+from mcucompiler.stream.floors import MOST_COLUMNS, Floors
 from mcucompiler.stream.lives import Lives
 from mcucompiler.stream.patches import narrow_rings
-from mcucompiler.stream.types import Band, StreamCall
+from mcucompiler.stream.types import StreamCall
 
 _WAYS = ((1, False), (1, True), (2, False), (4, False))  # rows of a run, and whether with little scratch
-_COLUMNS = (2, 3, 4)  # column bands
+_COLUMNS = tuple(range(2, MOST_COLUMNS + 1))  # column bands
 _LONGEST_PATCHES = 10  # layers; the halo grows with each of them
 _MOST_LABELS = 64
 _MOST_EXPANSIONS = 3
@@ -99,6 +99,7 @@ class _Search:
         self.takes = {i for i, step in enumerate(lowered.steps) if fed in step.reads.values()} if fed else set()
         self.stops = [self._reach(first) for first in range(len(self.layers))]
         self.divisible = [self._divides(index) for index in range(len(self.layers))]
+        self.floors = Floors(composer.maker, self.lives, self.stops, self.divisible)
         self.floor = max(self._floor(), enough)
         self._streams: dict[GroupChoice, Edge | None] = {}
         self.covers = Covers()
@@ -137,47 +138,10 @@ class _Search:
         for first, reach in enumerate(self.stops):
             for stop in range(first + 1, reach + 1):
                 if self._possible(first, stop):
-                    needed = min(self._least(first, stop), self._least_patches(first, stop))
+                    needed = min(self.floors.least(first, stop), self.floors.least_patches(first, stop))
                     for index in range(first, stop):
                         least[index] = min(least[index], needed)
         return max(least, default=0)
-
-    def _least(self, first: int, stop: int) -> int:
-        rings, scratch = self._least_rings(first, stop)
-        return self.lives.least_bytes(first, stop) + rings + scratch
-
-    def _least_patches(self, first: int, stop: int) -> int:
-        """What a group needs at least in column bands: its outputs cover no inputs, and rings are narrow."""
-        if stop - first == 1 or not all(self.divisible[first:stop]):
-            return _INFINITE
-        rings, _ = self._least_rings(first, stop, whole=True)
-        return self.lives.least_bytes(first, stop, apart=True) + rings // _COLUMNS[-1]
-
-    def _least_rings(self, first: int, stop: int, *, whole: bool = False) -> tuple[int, int]:
-        """Bytes of the windows that bands read from tensors between them, and of the most scratch of a band.
-
-        Expanded tensors, which may be made anew for each window, count only where they must be made ``whole``.
-        """
-        lowered, maker = self.composer.lowered, self.composer.maker
-        rings: dict[str, int] = {}
-        scratch = 0
-        made = {name for index in range(first, stop) for name in lowered.steps[index].writes}
-        for index in range(first, stop):
-            if not whole and (maker.expandable(index) or (index > first and maker.expandable(index - 1))):
-                continue
-            scratch = max(scratch, *(band.call.scratch_bytes for band in maker.bands(index, 1, lean=True)))
-            for band in maker.bands(index, 1):
-                lodged = {number for number, _ in band.readings if _in_place(band, number)}
-                for number, reading in band.readings:
-                    if reading.tensor in made and number not in lodged and not self._guest(reading.tensor):
-                        size = reading.count * row_bytes(lowered.graph.tensors[reading.tensor])
-                        rings[reading.tensor] = max(size, rings.get(reading.tensor, 0))
-        return sum(rings.values()), scratch
-
-    def _guest(self, tensor: str) -> bool:
-        """Whether the layer that makes a tensor may work in place."""
-        step = next(i for i, step in enumerate(self.composer.lowered.steps) if tensor in step.writes)
-        return any(overlap.same for band in self.composer.maker.bands(step, 1) for overlap in band.call.overlaps)
 
     def edges(self, progress: Callable[[int, int], None]) -> Iterator[Edge]:
         """The layers, and the streams that may be worth while, the shorter ones first."""
@@ -208,7 +172,7 @@ class _Search:
             return
         # Shorter edges that need no more than this one must, do the same work in the same time.
         known = self.covers.bytes(first, stop)
-        if self.misses[first] == _MOST_MISSES or known <= self._least(first, stop):
+        if self.misses[first] == _MOST_MISSES or known <= self.floors.least(first, stop):
             return
         if not self._spans(first, stop):
             self.misses[first] += 1
@@ -244,7 +208,7 @@ class _Search:
         graph, count = self.composer.lowered.graph, len(self.layers)
         groups = ((i, j) for i in range(count) for j in range(i + 2, min(self.stops[i], i + _LONGEST_PATCHES) + 1))
         for first, stop in groups:
-            if self.swift.bytes(first, stop) <= max(self.floor, self._least_patches(first, stop)):
+            if self.swift.bytes(first, stop) <= max(self.floor, self.floors.least_patches(first, stop)):
                 continue
             for lean in (False, True) if self._saves_scratch(first, stop) else (False,):
                 whole = self._edge(GroupChoice(first=first, stop=stop, lean=lean))
@@ -329,11 +293,6 @@ class _Search:
             return None
         needed = self.lives.bytes(step, choice.first, choice.stop)
         return Edge(choice=choice, step=step, bytes=needed, cycles=step.call.cycles)
-
-
-def _in_place(band: Band, number: int) -> bool:
-    """Whether a band may write over rows of an input."""
-    return any(overlap.same and overlap.input == number for overlap in band.call.overlaps)
 
 
 def find_edges(

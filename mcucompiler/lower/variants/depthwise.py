@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mcucompiler.ir.graph import Array
 from mcucompiler.lower.packing import is_narrow
 from mcucompiler.lower.types import (
     ConstantArg,
@@ -51,7 +52,7 @@ from mcucompiler.lower.variants._rows import (
     tap_words,
     taps_of,
 )
-from mcucompiler.lower.variants._weighted import WeightedLayer, exactness, integer_refusal, weighted_layer
+from mcucompiler.lower.variants._weighted import WeightedLayer, exactness, integer_refusal, later, weighted_layer
 from mcucompiler.lower.variants._window import Window, window_of
 from mcucompiler.machine.blocks.depthwise_form import DepthwiseForm
 from mcucompiler.machine.blocks.depthwise_function import depthwise_function
@@ -186,6 +187,16 @@ def _weight_words(window: Window, narrow: bool) -> int:
 
 def _records(layer: WeightedLayer, window: Window, narrow: bool) -> ConstantArray:
     """For each channel: bias, multiplier (bit 31 set for a float one), taps as bytes or, beyond int8, as pairs."""
+    return ConstantArray(
+        label="weights",
+        ctype="uint32_t",
+        given=later(layer, lambda layer: _words(layer, window, narrow)),
+        comment=f"for each channel: bias, multiplier (bit 31: float32), taps as {'bytes' if narrow else 'pairs'}",
+    )
+
+
+def _words(layer: WeightedLayer, window: Window, narrow: bool) -> Array:
+    """The values of ``_records``, channel by channel."""
     channels, taps = layer.weights.shape
     if narrow:
         octets = np.zeros((channels, _weight_words(window, narrow) * 4), np.int8)
@@ -197,12 +208,7 @@ def _records(layer: WeightedLayer, window: Window, narrow: bool) -> ConstantArra
         weights = np.ascontiguousarray(padded[:, halves].astype("<i2")).view("<u4").reshape(channels, -1)
     multiplier = np.where(layer.form.proved, layer.integer_bits, layer.float_bits | np.uint32(_FLOAT_FLAG))
     words = [(layer.bias & 0xFFFFFFFF).astype(np.uint32)[:, None], multiplier[:, None], weights]
-    return ConstantArray(
-        label="weights",
-        ctype="uint32_t",
-        values=np.concatenate(words, axis=1).reshape(-1),
-        comment=f"for each channel: bias, multiplier (bit 31: float32), taps as {'bytes' if narrow else 'pairs'}",
-    )
+    return np.concatenate(words, axis=1).reshape(-1)
 
 
 def _effort(

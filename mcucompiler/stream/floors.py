@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What groups of layers need at least, before any stream is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mcucompiler.stream.bands import BandMaker
+from mcucompiler.stream.images import row_bytes
+from mcucompiler.stream.lives import Lives
+from mcucompiler.stream.types import Band
+
+MOST_COLUMNS = 4
+"""In how many column bands a group is tried at most."""
+_INFINITE = 1 << 62
+
+
+class Floors:
+    """Lower bounds of what groups need, whatever way they run in.
+
+    Args:
+        maker: makes the bands of the layers.
+        lives: what is live between the layers.
+        stops: for each layer, one past the last one of the longest group that begins with it.
+        divisible: for each layer, whether it can make some of its columns without the others.
+    """
+
+    def __init__(self, maker: BandMaker, lives: Lives, stops: Sequence[int], divisible: Sequence[bool]) -> None:
+        self._maker, self._lives, self._stops, self._divisible = maker, lives, stops, divisible
+        self._tensors = maker.lowered.graph.tensors
+        makers = {name: index for index, step in enumerate(maker.lowered.steps) for name in step.writes}
+        self._makers = {name: index for name, index in makers.items() if stops[index] > index}
+        self._guests = {name: self._in_place(index) for name, index in self._makers.items()}
+        self._rings = [self._grown(first) for first in range(len(stops))]
+
+    def least(self, first: int, stop: int) -> int:
+        """What a group needs at least in whole rows."""
+        kept, _, scratch = self._rings[first][stop - first]
+        return self._lives.least_bytes(first, stop) + kept + scratch
+
+    def least_patches(self, first: int, stop: int) -> int:
+        """What a group needs at least in column bands: its outputs cover no inputs, and rings are narrow."""
+        if stop - first == 1 or not all(self._divisible[first:stop]):
+            return _INFINITE
+        _, all_rings, _ = self._rings[first][stop - first]
+        return self._lives.least_bytes(first, stop, apart=True) + all_rings // MOST_COLUMNS
+
+    def _grown(self, first: int) -> list[tuple[int, int, int]]:
+        """For 0, 1 and more layers from ``first`` on: bytes of windows between them, and of the most scratch.
+
+        The windows are those that bands read from tensors between them: first without expanded tensors, which may be
+        made anew for each window, then all.
+        """
+        kept: dict[str, int] = {}
+        whole: dict[str, int] = {}
+        found, scratch = [(0, 0, 0)], 0
+        for index in range(first, self._stops[first]):
+            anew = self._maker.expandable(index) or (index > first and self._maker.expandable(index - 1))
+            if not anew:
+                scratch = max([scratch, *(b.call.scratch_bytes for b in self._maker.bands(index, 1, lean=True))])
+            for band in self._maker.bands(index, 1):
+                for number, reading in band.readings:
+                    inside = self._makers.get(reading.tensor, -1) >= first
+                    if inside and not _works_in_place(band, number) and not self._guests[reading.tensor]:
+                        size = reading.count * row_bytes(self._tensors[reading.tensor])
+                        for rings in (whole,) if anew else (whole, kept):
+                            rings[reading.tensor] = max(size, rings.get(reading.tensor, 0))
+            found.append((sum(kept.values()), sum(whole.values()), scratch))
+        return found
+
+    def _in_place(self, index: int) -> bool:
+        """Whether a layer may work in place: its output may then lodge where an input is."""
+        return any(overlap.same for band in self._maker.bands(index, 1) for overlap in band.call.overlaps)
+
+
+def _works_in_place(band: Band, number: int) -> bool:
+    """Whether a band may write over rows of an input."""
+    return any(overlap.same and overlap.input == number for overlap in band.call.overlaps)
