@@ -55,6 +55,7 @@ class Composer:
     def __init__(self, lowered: Lowered) -> None:
         self.lowered = lowered
         self.maker = BandMaker(lowered)
+        self._streams: dict[GroupChoice, LoweredStep | None] = {}
         self._simulations: dict[tuple[int, int], Simulation | None] = {}
         self._readers: dict[str, set[int]] = {}
         for index, step in enumerate(lowered.steps):
@@ -65,7 +66,12 @@ class Composer:
             self._holders[stored.place.buffer] = self._holders.get(stored.place.buffer, 0) + 1
 
     def stream(self, choice: GroupChoice) -> LoweredStep | None:
-        """The step that runs a group of layers as a stream; None where they cannot."""
+        """The step that runs a group of layers as a stream, made only once; None where they cannot."""
+        if choice not in self._streams:
+            self._streams[choice] = self._made(choice)
+        return self._streams[choice]
+
+    def _made(self, choice: GroupChoice) -> LoweredStep | None:
         layers = self.lowered.steps[choice.first : choice.stop]
         bands = self._bands(choice)
         if bands is None:

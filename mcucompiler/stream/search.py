@@ -77,14 +77,15 @@ class _Search:
         composer: of the program.
         fed: tensor whose rows the caller pushes.
         enough: bytes below which no plan needs to get.
+        progress: called with a count of what is done, ``stretch`` in the end.
 
     Attributes:
         covers: of the edges that were given.
         swift: of those among them that make nothing anew for each window.
     """
 
-    def __init__(self, composer: Composer, fed: str | None, enough: int) -> None:
-        self.composer, self.fed = composer, fed
+    def __init__(self, composer: Composer, fed: str | None, enough: int, progress: Callable[[int], None]) -> None:
+        self.composer, self.fed, self.progress = composer, fed, progress
         lowered = composer.lowered
         self.lives = Lives(lowered, fed)
         self.layers = [
@@ -97,22 +98,24 @@ class _Search:
             for i, step in enumerate(lowered.steps)
         ]
         self.takes = {i for i, step in enumerate(lowered.steps) if fed in step.reads.values()} if fed else set()
-        self.stops = [self._reach(first) for first in range(len(self.layers))]
+        self.stops = self._reaches()
         self.divisible = [self._divides(index) for index in range(len(self.layers))]
         self.floors = Floors(composer.maker, self.lives, self.stops, self.divisible)
         self.floor = max(self._floor(), enough)
-        self._streams: dict[GroupChoice, Edge | None] = {}
         self.covers = Covers()
         self.swift = Covers()
         self.misses = [0] * len(self.layers)
 
-    def _reach(self, first: int) -> int:
-        """One past the last step that may be in a stream that begins at ``first``."""
-        stop = first
-        maker = self.composer.maker
-        while stop < len(self.layers) and maker.height(stop) and maker.bands(stop, 1):
-            stop += 1
-        return stop
+    def _reaches(self) -> list[int]:
+        """For each step, one past the last one that may be in a stream that begins there."""
+        maker, begun = self.composer.maker, 0
+        stops: list[int] = []
+        for index in range(len(self.layers)):
+            self.progress(index)
+            if not (maker.height(index) and maker.bands(index, 1)):
+                stops += [index] * (index + 1 - begun)
+                begun = index + 1
+        return stops + [len(self.layers)] * (len(self.layers) - begun)
 
     def _divides(self, index: int) -> bool:
         """Whether a layer can make some of its columns without the others."""
@@ -143,7 +146,7 @@ class _Search:
                         least[index] = min(least[index], needed)
         return max(least, default=0)
 
-    def edges(self, progress: Callable[[int, int], None]) -> Iterator[Edge]:
+    def edges(self) -> Iterator[Edge]:
         """The layers, and the streams that may be worth while, the shorter ones first."""
         count = len(self.layers)
         for index, layer in enumerate(self.layers):
@@ -151,7 +154,7 @@ class _Search:
                 lean = self._lean(index)
                 yield from map(self._known, (layer,) if lean is None else (layer, lean))
         for length in range(1, count + 1):
-            progress(length, count)
+            self.progress(count + length - 1)
             for first in range(count - length + 1):
                 stop = first + length
                 if stop <= self.stops[first] and self._possible(first, stop):
@@ -280,14 +283,6 @@ class _Search:
             yield frozenset(taken)
 
     def _edge(self, choice: GroupChoice) -> Edge | None:
-        """A stream; those of one row a run are remembered, as column bands are made of them."""
-        if choice.rows > 1 or choice.expansions or choice.columns > 1:
-            return self._made(choice)
-        if choice not in self._streams:
-            self._streams[choice] = self._made(choice)
-        return self._streams[choice]
-
-    def _made(self, choice: GroupChoice) -> Edge | None:
         step = self.composer.stream(choice)
         if step is None:
             return None
@@ -295,20 +290,25 @@ class _Search:
         return Edge(choice=choice, step=step, bytes=needed, cycles=step.call.cycles)
 
 
+def stretch(composer: Composer) -> int:
+    """To what ``find_edges`` counts."""
+    return 2 * len(composer.lowered.steps)
+
+
 def find_edges(
-    composer: Composer, fed: str | None, progress: Callable[[int, int], None], enough: int = 0
+    composer: Composer, fed: str | None, progress: Callable[[int], None], enough: int = 0
 ) -> nx.MultiDiGraph[int]:
     """The graph of cuts with all layers and all streams that may be worth while.
 
     Args:
         composer: of the program.
         fed: tensor whose rows the caller pushes; the first edge must then be a stream that takes them.
-        progress: called with the cut and the number of cuts.
+        progress: called with a count of what is done, ``stretch`` in the end.
         enough: bytes below which no plan needs to get; what only serves smaller ones is left out.
     """
     graph: nx.MultiDiGraph[int] = nx.MultiDiGraph()
     graph.add_nodes_from(range(len(composer.lowered.steps) + 1))
-    for edge in _Search(composer, fed, enough).edges(progress):
+    for edge in _Search(composer, fed, enough, progress).edges():
         graph.add_edge(edge.choice.first, edge.choice.stop, edge=edge)
     return graph
 
