@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mcucompiler.stream.bands import BandMaker
 from mcucompiler.stream.images import row_bytes
@@ -30,7 +30,8 @@ class Floors:
         self._tensors = maker.lowered.graph.tensors
         makers = {name: index for index, step in enumerate(maker.lowered.steps) for name in step.writes}
         self._makers = {name: index for name, index in makers.items() if stops[index] > index}
-        self._guests = {name: self._in_place(index) for name, index in self._makers.items()}
+        lodged = {name: self._in_place(index) for name, index in self._makers.items()}
+        self._read = [self._windows_of(index, lodged) if stop > index else {} for index, stop in enumerate(stops)]
         self._rings = [self._grown(first) for first in range(len(stops))]
 
     def least(self, first: int, stop: int) -> int:
@@ -45,11 +46,19 @@ class Floors:
         _, all_rings, _ = self._rings[first][stop - first]
         return self._lives.least_bytes(first, stop, apart=True) + all_rings // MOST_COLUMNS
 
+    def windows(self, first: int, stop: int) -> dict[str, int]:
+        """How many rows the bands of a group read at once of the tensors between them that cannot lodge with others."""
+        found: dict[str, int] = {}
+        for read in self._read[first:stop]:
+            for name, rows in read.items():
+                if self._makers[name] >= first:
+                    found[name] = max(rows, found.get(name, 0))
+        return found
+
     def _grown(self, first: int) -> list[tuple[int, int, int]]:
         """For 0, 1 and more layers from ``first`` on: bytes of windows between them, and of the most scratch.
 
-        The windows are those that bands read from tensors between them: first without expanded tensors, which may be
-        made anew for each window, then all.
+        The windows are counted twice: without expanded tensors, which may be made anew for each window, and all.
         """
         kept: dict[str, int] = {}
         whole: dict[str, int] = {}
@@ -58,14 +67,22 @@ class Floors:
             anew = self._maker.expandable(index) or (index > first and self._maker.expandable(index - 1))
             if not anew:
                 scratch = max([scratch, *(b.call.scratch_bytes for b in self._maker.bands(index, 1, lean=True))])
-            for band in self._maker.bands(index, 1):
-                for number, reading in band.readings:
-                    inside = self._makers.get(reading.tensor, -1) >= first
-                    if inside and not _works_in_place(band, number) and not self._guests[reading.tensor]:
-                        size = reading.count * row_bytes(self._tensors[reading.tensor])
-                        for rings in (whole,) if anew else (whole, kept):
-                            rings[reading.tensor] = max(size, rings.get(reading.tensor, 0))
+            for name, rows in self._read[index].items():
+                if self._makers[name] >= first:
+                    size = rows * row_bytes(self._tensors[name])
+                    for rings in (whole,) if anew else (whole, kept):
+                        rings[name] = max(size, rings.get(name, 0))
             found.append((sum(kept.values()), sum(whole.values()), scratch))
+        return found
+
+    def _windows_of(self, index: int, lodged: Mapping[str, bool]) -> dict[str, int]:
+        """How many rows a layer reads at once of each tensor that layers make and that may not lodge elsewhere."""
+        found: dict[str, int] = {}
+        for band in self._maker.bands(index, 1):
+            for number, reading in band.readings:
+                name = reading.tensor
+                if not lodged.get(name, True) and not _works_in_place(band, number):
+                    found[name] = max(reading.count, found.get(name, 0))
         return found
 
     def _in_place(self, index: int) -> bool:

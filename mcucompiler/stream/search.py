@@ -20,12 +20,15 @@ from mcucompiler.stream.columns import divisible
 from mcucompiler.stream.compose import Composer, GroupChoice
 from mcucompiler.stream.covers import Covers
 from mcucompiler.stream.floors import MOST_COLUMNS, Floors
+from mcucompiler.stream.images import COLUMN_AXIS, row_bytes
 from mcucompiler.stream.lives import Lives
 from mcucompiler.stream.patches import narrow_rings
 from mcucompiler.stream.types import StreamCall
 
 _WAYS = ((1, False), (1, True), (2, False), (4, False))  # rows of a run, and whether with little scratch
 _COLUMNS = tuple(range(2, MOST_COLUMNS + 1))  # column bands
+_STRIPS = range(4, 17)  # of a row; with fewer of them, rings are no smaller than those of whole rows
+_AHEAD = 2  # strips that a producer is ahead of a window, about
 _LONGEST_PATCHES = 10  # layers; the halo grows with each of them
 _MOST_LABELS = 64
 _MOST_EXPANSIONS = 3
@@ -159,6 +162,7 @@ class _Search:
                 stop = first + length
                 if stop <= self.stops[first] and self._possible(first, stop):
                     yield from map(self._known, self._groups(first, stop))
+        yield from map(self._known, self._strips())
         yield from self._patches()
 
     def _known(self, edge: Edge) -> Edge:
@@ -189,6 +193,38 @@ class _Search:
         lives = self.lives
         return any(first <= born < stop - 1 and lives.last[name] >= stop for name, born in lives.first.items())
 
+    def _strips(self) -> Iterator[Edge]:
+        """Groups in strips of rows, where these need less than anything that makes nothing anew for windows."""
+        for first, reach in enumerate(self.stops):
+            self.progress(2 * len(self.layers) + first)
+            misses = 0
+            for stop in range(first + 1, reach + 1):
+                known = self.swift.bytes(first, stop)
+                if not self._possible(first, stop) or known <= self.floor or misses == _MOST_MISSES:
+                    continue
+                for promise, choice in self._strip_promises(first, stop):
+                    edge = self._edge(choice) if promise < known else None
+                    if edge is None:
+                        continue
+                    misses += 1
+                    if edge.bytes < known:
+                        misses, known = 0, edge.bytes
+                        yield edge
+
+    def _strip_promises(self, first: int, stop: int) -> Iterator[tuple[int, GroupChoice]]:
+        """The ways to run a group in strips, and about what they need."""
+        windows, tensors = self.floors.windows(first, stop), self.composer.lowered.graph.tensors
+        least, fed = self.lives.least_bytes(first, stop), self._begins(first, stop)
+        widths = {name: tensors[name].shape[COLUMN_AXIS] for name in windows}
+        for strips in _STRIPS:
+            if any(width % strips == 0 for width in widths.values()):
+                rings = sum(
+                    row_bytes(tensors[name]) * (rows - 1)
+                    + row_bytes(tensors[name]) * (_AHEAD if widths[name] % strips == 0 else strips) // strips
+                    for name, rows in windows.items()
+                )
+                yield least + rings, GroupChoice(first=first, stop=stop, strips=strips, fed=fed)
+
     def _patches(self) -> Iterator[Edge]:
         """Groups in column bands, where these may need less than anything that makes nothing anew for windows."""
         promises = tuple(self._promises())
@@ -211,6 +247,7 @@ class _Search:
         graph, count = self.composer.lowered.graph, len(self.layers)
         groups = ((i, j) for i in range(count) for j in range(i + 2, min(self.stops[i], i + _LONGEST_PATCHES) + 1))
         for first, stop in groups:
+            self.progress(3 * count + first)
             if self.swift.bytes(first, stop) <= max(self.floor, self.floors.least_patches(first, stop)):
                 continue
             for lean in (False, True) if self._saves_scratch(first, stop) else (False,):
@@ -292,7 +329,7 @@ class _Search:
 
 def stretch(composer: Composer) -> int:
     """To what ``find_edges`` counts."""
-    return 2 * len(composer.lowered.steps)
+    return 4 * len(composer.lowered.steps)  # bands, groups of each length, strips, column bands
 
 
 def find_edges(
