@@ -9,7 +9,7 @@ other one to the same cut needs neither less memory nor less time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import networkx as nx
@@ -195,21 +195,32 @@ class _Search:
 
     def _strips(self) -> Iterator[Edge]:
         """Groups in strips of rows, where these need less than anything that makes nothing anew for windows."""
+        groups = ((i, j) for i, reach in enumerate(self.stops) for j in range(i + 1, reach + 1) if self._possible(i, j))
+        promises = {group: tuple(self._strip_promises(*group)) for group in groups}
+        floor = self._attainable(promise for found in promises.values() for promise in found)
         for first, reach in enumerate(self.stops):
             self.progress(2 * len(self.layers) + first)
             misses = 0
             for stop in range(first + 1, reach + 1):
                 known = self.swift.bytes(first, stop)
-                if not self._possible(first, stop) or known <= self.floor or misses == _MOST_MISSES:
+                if known <= floor or misses == _MOST_MISSES:
                     continue
-                for promise, choice in self._strip_promises(first, stop):
+                tried = better = False
+                for promise, choice in promises.get((first, stop), ()):
                     edge = self._edge(choice) if promise < known else None
-                    if edge is None:
-                        continue
-                    misses += 1
-                    if edge.bytes < known:
-                        misses, known = 0, edge.bytes
+                    tried = tried or edge is not None
+                    if edge is not None and edge.bytes < known:
+                        better, known = True, edge.bytes
                         yield edge
+                misses = 0 if better else misses + tried
+
+    def _attainable(self, promises: Iterable[tuple[int, GroupChoice]]) -> int:
+        """The most that a layer needs in its cheapest edge, known or promised: what needs no more can stay as it is."""
+        least = [self.covers.least(index) for index in range(len(self.layers))]
+        for needed, choice in promises:
+            for index in range(choice.first, choice.stop):
+                least[index] = min(least[index], needed)
+        return max([self.floor, *least])
 
     def _strip_promises(self, first: int, stop: int) -> Iterator[tuple[int, GroupChoice]]:
         """The ways to run a group in strips, and about what they need."""
@@ -228,11 +239,7 @@ class _Search:
     def _patches(self) -> Iterator[Edge]:
         """Groups in column bands, where these may need less than anything that makes nothing anew for windows."""
         promises = tuple(self._promises())
-        least = [self.covers.least(index) for index in range(len(self.layers))]
-        for needed, choice in promises:
-            for index in range(choice.first, choice.stop):
-                least[index] = min(least[index], needed)
-        floor = max(least, default=0)  # no plan needs less, so what needs no more can stay as it is
+        floor = self._attainable(promises)
         most: dict[tuple[int, int], int] = {}
         for needed, choice in promises:
             key = choice.first, choice.stop
