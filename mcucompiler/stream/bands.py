@@ -56,6 +56,7 @@ class BandMaker:
         self._heights = [self._height(step) for step in range(len(lowered.steps))]
         self._expandable = [expandable(lowered, *pair) for pair in pairwise(lowered.steps)]
         self._part_calls: dict[tuple[int, bool, int, tuple[tuple[int, int, int], ...]], KernelCall | None] = {}
+        self._strips: dict[tuple[int, str, int, bool], Band | None] = {}
         self._expanded: dict[tuple[int, int, bool], Band | None] = {}
 
     def height(self, step: int) -> int | None:
@@ -128,6 +129,12 @@ class BandMaker:
             count: strips of a row.
             lean: whether kernels are to use little scratch rather than be fast.
         """
+        key = step, band.writes, count, lean
+        if key not in self._strips:
+            self._strips[key] = self._in_strips(band, step, count, lean=lean)
+        return self._strips[key]
+
+    def _in_strips(self, band: Band, step: int, count: int, *, lean: bool) -> Band | None:
         graph = self.lowered.graph
         if not divisible(graph, band) or graph.tensors[band.writes].shape[COLUMN_AXIS] % count:
             return None
