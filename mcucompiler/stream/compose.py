@@ -60,6 +60,7 @@ class Composer:
         self.lowered = lowered
         self.maker = BandMaker(lowered)
         self._streams: dict[GroupChoice, LoweredStep | None] = {}
+        self._in_units: dict[tuple[Band, tuple[int, ...]], Band] = {}
         self._simulations: dict[tuple[int, int], Simulation | None] = {}
         self._readers: dict[str, set[int]] = {}
         for index, step in enumerate(lowered.steps):
@@ -121,7 +122,7 @@ class Composer:
             index = last + 1
         if choice.strips == 1:
             return bands
-        divided = with_units(self.lowered.graph, bands, choice.strips, choice.fed)
+        divided = with_units(self.lowered.graph, bands, choice.strips, choice.fed, self._in_units)
         return divided if any(band.strips for band in divided) else None
 
     def _simulated(self, choice: GroupChoice, bands: Sequence[Band], heights: Mapping[str, int]) -> Simulation | None:
