@@ -19,9 +19,9 @@ from tests.support.networks import Network, Value
 
 SMALL: dict[str, Callable[[Network], list[Value]]] = {
     "mobilenet": lambda n: mobilenet(n, 32, 0.25, 1),
-    "resnet": lambda n: resnet(n, 32, 4, (2, 3, 3, 2)),
-    "unet": lambda n: unet(n, 32, 4, 3, 2),
-    "gated": lambda n: gated(n, 24, 8, 4),
+    "resnet": lambda n: resnet(n, 32, 4, (1, 3, 3, 1)),
+    "unet": lambda n: unet(n, 24, 4, 2, 2),
+    "gated": lambda n: gated(n, 24, 8, 3),
 }
 
 
