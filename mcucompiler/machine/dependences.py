@@ -154,7 +154,7 @@ class _EdgeBuilder:
 
     def _conflict(self, first: int, second: int, extents: Mapping[int, tuple[int, int, int] | None]) -> bool:
         a, b = self.program.operations[first], self.program.operations[second]
-        if a.alias != b.alias and (a.alias, b.alias) not in self.program.overlapping:
+        if a.alias != b.alias:
             return False
         a_range, b_range = extents[first], extents[second]
         if a_range is None or b_range is None or a_range[0] != b_range[0]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from mcucompiler.ir.graph import Tensor
 from mcucompiler.stream.bands import BandMaker
-from mcucompiler.stream.images import row_bytes
+from mcucompiler.stream.images import COLUMN_AXIS, row_bytes
 from mcucompiler.stream.lives import Lives
 from mcucompiler.stream.types import Band
 
 MOST_COLUMNS = 4
 """In how many column bands a group is tried at most."""
+_AHEAD = 2  # strips that a producer is ahead of a window, about
 _INFINITE = 1 << 62
 
 
@@ -36,33 +38,45 @@ class Floors:
 
     def least(self, first: int, stop: int) -> int:
         """What a group needs at least in whole rows."""
-        kept, _, scratch = self._rings[first][stop - first]
+        kept, _, _, scratch = self._rings[first][stop - first]
         return self._lives.least_bytes(first, stop) + kept + scratch
+
+    def least_strips(self, first: int, stop: int) -> int:
+        """What a group needs at least in strips, which is never more than in whole rows."""
+        _, rows_left, _, _ = self._rings[first][stop - first]
+        return self._lives.least_bytes(first, stop) + rows_left
 
     def least_patches(self, first: int, stop: int) -> int:
         """What a group needs at least in column bands: its outputs cover no inputs, and rings are narrow."""
         if stop - first == 1 or not all(self._divisible[first:stop]):
             return _INFINITE
-        _, all_rings, _ = self._rings[first][stop - first]
+        _, _, all_rings, _ = self._rings[first][stop - first]
         return self._lives.least_bytes(first, stop, apart=True) + all_rings // MOST_COLUMNS
 
-    def windows(self, first: int, stop: int) -> dict[str, int]:
-        """How many rows the bands of a group read at once of the tensors between them that cannot lodge with others."""
+    def windows(self, first: int, stop: int, apart: frozenset[int]) -> dict[str, int]:
+        """How many rows the bands of a group read at once of the tensors between them that cannot lodge with others.
+
+        Args:
+            first: the first layer.
+            stop: one past the last.
+            apart: layers that do not count, as what they make, or read, is made anew for each window.
+        """
         found: dict[str, int] = {}
-        for read in self._read[first:stop]:
-            for name, rows in read.items():
+        for index in range(first, stop):
+            for name, rows in self._read[index].items() if index not in apart else ():
                 if self._makers[name] >= first:
                     found[name] = max(rows, found.get(name, 0))
         return found
 
-    def _grown(self, first: int) -> list[tuple[int, int, int]]:
+    def _grown(self, first: int) -> list[tuple[int, int, int, int]]:
         """For 0, 1 and more layers from ``first`` on: bytes of windows between them, and of the most scratch.
 
-        The windows are counted twice: without expanded tensors, which may be made anew for each window, and all.
+        The windows are counted in three ways: without expanded tensors, which may be made anew for each window; of
+        these without their last rows, of which strips may do; and all.
         """
         kept: dict[str, int] = {}
         whole: dict[str, int] = {}
-        found, scratch = [(0, 0, 0)], 0
+        found, scratch = [(0, 0, 0, 0)], 0
         for index in range(first, self._stops[first]):
             anew = self._maker.expandable(index) or (index > first and self._maker.expandable(index - 1))
             if not anew:
@@ -72,7 +86,8 @@ class Floors:
                     size = rows * row_bytes(self._tensors[name])
                     for rings in (whole,) if anew else (whole, kept):
                         rings[name] = max(size, rings.get(name, 0))
-            found.append((sum(kept.values()), sum(whole.values()), scratch))
+            rows_left = sum(kept.values()) - sum(row_bytes(self._tensors[name]) for name in kept)
+            found.append((sum(kept.values()), rows_left, sum(whole.values()), scratch))
         return found
 
     def _windows_of(self, index: int, lodged: Mapping[str, bool]) -> dict[str, int]:
@@ -93,3 +108,9 @@ class Floors:
 def _works_in_place(band: Band, number: int) -> bool:
     """Whether a band may write over rows of an input."""
     return any(overlap.same and overlap.input == number for overlap in band.call.overlaps)
+
+
+def strips_bytes(tensor: Tensor, rows: int, strips: int) -> float:
+    """About what a ring takes for windows of some rows."""
+    last = 1 if tensor.shape[COLUMN_AXIS] % strips else _AHEAD / strips
+    return row_bytes(tensor) * (rows - 1 + last)

@@ -19,7 +19,7 @@ from mcucompiler.schedule.overlaps import whole_words
 from mcucompiler.stream.columns import divisible
 from mcucompiler.stream.compose import Composer, GroupChoice
 from mcucompiler.stream.covers import Covers
-from mcucompiler.stream.floors import MOST_COLUMNS, Floors
+from mcucompiler.stream.floors import MOST_COLUMNS, Floors, strips_bytes
 from mcucompiler.stream.images import COLUMN_AXIS, row_bytes
 from mcucompiler.stream.lives import Lives
 from mcucompiler.stream.patches import narrow_rings
@@ -27,11 +27,11 @@ from mcucompiler.stream.types import StreamCall
 
 _WAYS = ((1, False), (1, True), (2, False), (4, False))  # rows of a run, and whether with little scratch
 _COLUMNS = tuple(range(2, MOST_COLUMNS + 1))  # column bands
-_STRIPS = range(4, 17)  # of a row; with fewer of them, rings are no smaller than those of whole rows
-_AHEAD = 2  # strips that a producer is ahead of a window, about
+_STRIPS = range(2, 17)  # of a row
 _LONGEST_PATCHES = 10  # layers; the halo grows with each of them
 _MOST_LABELS = 64
 _MOST_EXPANSIONS = 3
+_MOST_STRIP_MISSES = 8  # the same of streams in strips
 _MOST_MISSES = 4  # streams from a layer on that were no better than shorter ones, until longer ones are not tried
 _INFINITE = 1 << 62
 
@@ -144,7 +144,7 @@ class _Search:
         for first, reach in enumerate(self.stops):
             for stop in range(first + 1, reach + 1):
                 if self._possible(first, stop):
-                    needed = min(self.floors.least(first, stop), self.floors.least_patches(first, stop))
+                    needed = min(self.floors.least_strips(first, stop), self.floors.least_patches(first, stop))
                     for index in range(first, stop):
                         least[index] = min(least[index], needed)
         return max(least, default=0)
@@ -194,25 +194,19 @@ class _Search:
         return any(first <= born < stop - 1 and lives.last[name] >= stop for name, born in lives.first.items())
 
     def _strips(self) -> Iterator[Edge]:
-        """Groups in strips of rows, where these need less than anything that makes nothing anew for windows."""
-        groups = ((i, j) for i, reach in enumerate(self.stops) for j in range(i + 1, reach + 1) if self._possible(i, j))
-        promises = {group: tuple(self._strip_promises(*group)) for group in groups}
-        floor = self._attainable(promise for found in promises.values() for promise in found)
+        """Groups in strips of rows, where these need less than what takes whole rows."""
         for first, reach in enumerate(self.stops):
             self.progress(2 * len(self.layers) + first)
             misses = 0
             for stop in range(first + 1, reach + 1):
-                known = self.swift.bytes(first, stop)
-                if known <= floor or misses == _MOST_MISSES:
+                if not self._possible(first, stop) or misses == _MOST_STRIP_MISSES:
                     continue
-                tried = better = False
-                for promise, choice in promises.get((first, stop), ()):
-                    edge = self._edge(choice) if promise < known else None
-                    tried = tried or edge is not None
-                    if edge is not None and edge.bytes < known:
-                        better, known = True, edge.bytes
+                before, better = len(self.composer.streams), False
+                for anew in self._sets(first, stop):
+                    for edge in self._in_strips(first, stop, anew):
+                        better = True
                         yield edge
-                misses = 0 if better else misses + tried
+                misses = 0 if better else misses + (len(self.composer.streams) > before)
 
     def _attainable(self, promises: Iterable[tuple[int, GroupChoice]]) -> int:
         """The most that a layer needs in its cheapest edge, known or promised: what needs no more can stay as it is."""
@@ -222,19 +216,36 @@ class _Search:
                 least[index] = min(least[index], needed)
         return max([self.floor, *least])
 
-    def _strip_promises(self, first: int, stop: int) -> Iterator[tuple[int, GroupChoice]]:
-        """The ways to run a group in strips, and about what they need."""
-        windows, tensors = self.floors.windows(first, stop), self.composer.lowered.graph.tensors
-        least, fed = self.lives.least_bytes(first, stop), self._begins(first, stop)
-        widths = {name: tensors[name].shape[COLUMN_AXIS] for name in windows}
+    def _sets(self, first: int, stop: int) -> Iterator[frozenset[int]]:
+        """None, and more and more of the layers that may be made anew, the largest first."""
+        taken: list[int] = []
+        yield frozenset()
+        tensors, steps = self.composer.lowered.graph.tensors, self.composer.lowered.steps
+        wide = [index for index in range(first, stop - 1) if self.composer.maker.expandable(index)]
+        wide.sort(key=lambda index: -row_bytes(tensors[steps[index].writes[0]]))
+        for index in wide[:_MOST_EXPANSIONS]:
+            taken.append(index)
+            yield frozenset(taken)
+
+    def _in_strips(self, first: int, stop: int, expansions: frozenset[int]) -> Iterator[Edge]:
+        """The ways to run a group in strips; what makes nothing anew is measured by its like."""
+        known = (self.covers if expansions else self.swift).bytes(first, stop)
+        least = self.lives.least_bytes(first, stop)
+        if known <= max(self.floor, least):
+            return
+        lowered = self.composer.lowered
+        windows = self.floors.windows(first, stop, expansions | {index + 1 for index in expansions})
+        rings = [(lowered.graph.tensors[name], rows) for name, rows in windows.items()]
+        made = {lowered.graph.tensors[step.writes[0]].shape[COLUMN_AXIS:] for step in lowered.steps[first:stop]}
         for strips in _STRIPS:
-            if any(width % strips == 0 for width in widths.values()):
-                rings = sum(
-                    row_bytes(tensors[name]) * (rows - 1)
-                    + row_bytes(tensors[name]) * (_AHEAD if widths[name] % strips == 0 else strips) // strips
-                    for name, rows in windows.items()
-                )
-                yield least + rings, GroupChoice(first=first, stop=stop, strips=strips, fed=fed)
+            if all(not width or width[0] % strips for width in made):
+                continue
+            promise = least + sum(strips_bytes(tensor, rows, strips) for tensor, rows in rings)
+            choice = GroupChoice(first=first, stop=stop, strips=strips, expansions=expansions, lean=bool(expansions))
+            edge = self._edge(replace(choice, fed=self._begins(first, stop))) if promise < known else None
+            if edge is not None and edge.bytes < known:
+                known = edge.bytes
+                yield edge
 
     def _patches(self) -> Iterator[Edge]:
         """Groups in column bands, where these may need less than anything that makes nothing anew for windows."""
