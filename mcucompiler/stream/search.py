@@ -29,10 +29,9 @@ _WAYS = ((1, False), (1, True), (2, False), (4, False))  # rows of a run, and wh
 _COLUMNS = tuple(range(2, MOST_COLUMNS + 1))  # column bands
 _STRIPS = range(2, 17)  # of a row
 _LONGEST_PATCHES = 10  # layers; the halo grows with each of them
-_MOST_LABELS = 64
-_MOST_EXPANSIONS = 3
-_MOST_STRIP_MISSES = 8  # the same of streams in strips
-_MOST_MISSES = 4  # streams from a layer on that were no better than shorter ones, until longer ones are not tried
+_MOST_LABELS, _MOST_EXPANSIONS = 64, 3
+# Streams from a layer on, or groups in strips, that were no better, until longer ones are not tried:
+_MOST_MISSES, _MOST_STRIP_MISSES = 4, 8
 _INFINITE = 1 << 62
 
 
