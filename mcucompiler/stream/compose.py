@@ -150,10 +150,10 @@ class Composer:
 
     def _expanded(self, index: int, choice: GroupChoice) -> Band | None:
         """The band of an expanding layer and the one that follows, in strips if it can be."""
-        strips = None
+        maker, strips = self.maker_of(turned=choice.turned), None
         if choice.strips > 1:
-            strips = self.maker.expanded(index, choice.rows, lean=choice.lean, strips=choice.strips)
-        return strips or self.maker.expanded(index, choice.rows, lean=choice.lean)
+            strips = maker.expanded(index, choice.rows, lean=choice.lean, strips=choice.strips)
+        return strips or maker.expanded(index, choice.rows, lean=choice.lean)
 
     def _may_turn(self, choice: GroupChoice) -> bool:
         """Whether a group may run along the width: pushed rows must be time steps of a series."""
