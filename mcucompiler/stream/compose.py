@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mcucompiler.ir.graph import Graph
-from mcucompiler.lower.types import Exactness, Lowered, LoweredStep, Overlap
+from mcucompiler.lower.types import Exactness, Lowered, LoweredStep
 from mcucompiler.schedule.overlaps import whole_words
 from mcucompiler.stream.bands import BandMaker
 from mcucompiler.stream.carrying import with_carriers
 from mcucompiler.stream.columns import Columns, column_ranges, divisible
-from mcucompiler.stream.guests import Guest, find_guests
+from mcucompiler.stream.guests import find_guests
 from mcucompiler.stream.images import COLUMN_AXIS, IMAGE_RANK, ROW_AXIS, column_bytes, row_bytes
+from mcucompiler.stream.overlaps import permitted_overlaps
 from mcucompiler.stream.patches import in_turn, repeated_macs
 from mcucompiler.stream.simulate import Simulation, simulate
 from mcucompiler.stream.strips import reach_over, with_units
@@ -97,8 +98,10 @@ class Composer:
 
     def _made(self, choice: GroupChoice) -> LoweredStep | None:
         layers = self.lowered.steps[choice.first : choice.stop]
+        if choice.turned and not self._may_turn(choice):
+            return None
         bands: Sequence[Band] | None = self._bands(choice)
-        if bands is None or (choice.turned and not self._may_turn(choice)):
+        if bands is None:
             return None
         hidden = {self.lowered.steps[index].writes[0] for index in choice.expansions}
         outputs = tuple(step.writes[0] for step in layers if not self._inside(step.writes[0], choice))
@@ -304,7 +307,7 @@ class Composer:
             variant="rows",
             overlaps=()
             if columns
-            else tuple(_overlaps(bands, simulation, guests, unit_bytes, outside, outputs, apart)),
+            else tuple(permitted_overlaps(bands, simulation, guests, unit_bytes, outside, outputs, apart)),
             scratch_bytes=end,
             stack_bytes=max(band.call.stack_bytes for band in bands) + _control_stack(bands, state),
             instructions=sum(band.runs * (band.call.instructions + CONTROL_CYCLES) for band in bands),
@@ -344,33 +347,6 @@ def _control_stack(bands: Sequence[Band], state: int | None) -> int:
         sum(reading.count for _, reading in band.readings if reading.access is Access.POINTERS) for band in bands
     )
     return CONTROL_STACK_BYTES + 4 * pointers + (4 * len(bands) if state is None else 0)
-
-
-def _overlaps(
-    bands: Sequence[Band],
-    simulation: Simulation,
-    guests: Mapping[str, Guest],
-    unit_bytes: Mapping[str, int],
-    outside: Sequence[str],
-    outputs: Sequence[str],
-    apart: set[str],
-) -> Iterable[Overlap]:
-    """How far before an outside tensor an output must begin, so that it only covers rows that are done with."""
-    for index, source in enumerate(outside):
-        if source not in unit_bytes or source in apart:
-            continue
-        for output, target in enumerate(outputs):
-            if target in apart:
-                continue
-            # A guest's rows are there before the output's own.
-            writers = {target, *(name for name, guest in guests.items() if guest.host == target)}
-            distance = max(
-                written * unit_bytes[target] - needed * unit_bytes[source]
-                for number, band in enumerate(bands)
-                if band.writes in writers
-                for written, needed in simulation.ahead[number, source]
-            )
-            yield Overlap(input=index, output=output, same=False, distance=max(0, distance))
 
 
 def with_streams(composer: Composer, streams: Mapping[GroupChoice, LoweredStep]) -> Lowered:

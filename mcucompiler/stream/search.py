@@ -9,12 +9,11 @@ other one to the same cut needs neither less memory nor less time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import networkx as nx
 
-from mcucompiler.lower.types import LoweredStep
 from mcucompiler.schedule.overlaps import whole_words
 from mcucompiler.stream.columns import divisible
 from mcucompiler.stream.compose import Composer, GroupChoice
@@ -23,6 +22,7 @@ from mcucompiler.stream.floors import MOST_COLUMNS, Floors, strips_bytes
 from mcucompiler.stream.images import COLUMN_AXIS, IMAGE_RANK, row_bytes
 from mcucompiler.stream.lives import Lives
 from mcucompiler.stream.patches import narrow_rings
+from mcucompiler.stream.paths import Edge
 from mcucompiler.stream.turned import worth_turning
 from mcucompiler.stream.types import StreamCall
 from mcucompiler.stream.widths import Widths
@@ -31,48 +31,11 @@ _WAYS = ((1, False), (1, True), (2, False), (4, False))  # rows of a run, and wh
 _COLUMNS = tuple(range(2, MOST_COLUMNS + 1))  # column bands
 _STRIPS = range(2, 17)  # of a row
 _LONGEST_PATCHES = 10  # layers; the halo grows with each of them
-_MOST_LABELS, _MOST_EXPANSIONS = 64, 3
+_MOST_EXPANSIONS = 3
 # Streams from a layer on, or groups in strips, that were no better, until longer ones are not tried:
 _MOST_MISSES, _MOST_STRIP_MISSES = 4, 8
 _WIDTH_MARGIN = 8  # a stream along the width needs more than its bound, which knows of no scratch: an eighth at least
 _INFINITE = 1 << 62
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Edge:
-    """A layer or a stream between two cuts.
-
-    Attributes:
-        choice: the layers.
-        step: what runs.
-        bytes: what is live while it runs.
-        cycles: estimated.
-    """
-
-    choice: GroupChoice
-    step: LoweredStep
-    bytes: int
-    cycles: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Path:
-    """A plan: edges from the first cut to the last.
-
-    Attributes:
-        bytes: the most that an edge needs.
-        cycles: estimated, of all edges.
-        edges: in order.
-    """
-
-    bytes: int
-    cycles: int
-    edges: tuple[Edge, ...]
-
-    @property
-    def streams(self) -> dict[GroupChoice, LoweredStep]:
-        """The edges that are not the layers as they were: streams, and layers with little scratch."""
-        return {e.choice: e.step for e in self.edges if e.choice.lean or isinstance(e.step.call, StreamCall)}
 
 
 class _Search:
@@ -414,36 +377,3 @@ def find_edges(
     for edge in _Search(composer, fed, enough, progress).edges():
         graph.add_edge(edge.choice.first, edge.choice.stop, edge=edge)
     return graph
-
-
-def frontier(graph: nx.MultiDiGraph[int], cuts: int) -> tuple[Path, ...]:
-    """The plans that no other one beats in both memory and time; the fastest first.
-
-    Args:
-        graph: of cuts 0 to ``cuts``, edges with their ``Edge`` as attribute "edge".
-        cuts: number of the last cut.
-    """
-    labels: dict[int, list[Path]] = {0: [Path(bytes=0, cycles=0, edges=())]}
-    for cut in range(1, cuts + 1):
-        incoming: list[tuple[int, Edge]] = [
-            (before, data["edge"]) for before, _, data in graph.in_edges(cut, data=True)
-        ]
-        labels[cut] = _undominated(
-            [
-                Path(bytes=max(path.bytes, edge.bytes), cycles=path.cycles + edge.cycles, edges=(*path.edges, edge))
-                for before, edge in incoming
-                for path in labels.get(before, ())
-            ]
-        )
-    return tuple(labels[cuts])
-
-
-def _undominated(paths: Sequence[Path]) -> list[Path]:
-    kept: list[Path] = []
-    for path in sorted(paths, key=lambda p: (p.cycles, p.bytes, len(p.edges))):
-        if not kept or path.bytes < kept[-1].bytes:
-            kept.append(path)
-    if len(kept) <= _MOST_LABELS:
-        return kept
-    # Evenly over the frontier, with both ends.
-    return [kept[round(i * (len(kept) - 1) / (_MOST_LABELS - 1))] for i in range(_MOST_LABELS)]
