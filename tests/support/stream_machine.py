@@ -382,8 +382,9 @@ class _Stream:
         window = self._window(reading, run)
         value = np.zeros((1, wide.shape[1], len(window), wide.shape[3]), wide.dtype)
         made: dict[tuple[int, bytes], Array] = {}
-        firsts = [chunk.channel for chunk in expansion.chunks]
-        for chunk, first, stop in zip(expansion.chunks, firsts, [*firsts[1:], wide.shape[1]], strict=True):
+        (chunks,) = expansion.strips
+        firsts = [chunk.channel for chunk in chunks]
+        for chunk, first, stop in zip(chunks, firsts, [*firsts[1:], wide.shape[1]], strict=True):
             self._expand(expansion, window, first, stop, chunk.expand.scratch_bytes, made)
             self._spoil_scratch(chunk.depthwise.scratch_bytes)
             part = wide.replace(shape=(1, stop - first, 1, wide.shape[3]))
