@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plans as paths from cut to cut, and those that no other one beats."""
+"""Plans as paths over cuts of the ordered steps, and those of them that no other one beats."""
 
 from __future__ import annotations
 

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+
 from mcucompiler.stream.bands import BandMaker
-from mcucompiler.stream.compose import Composer
-from mcucompiler.stream.images import ROW_AXIS, row_bytes
+from mcucompiler.stream.compose import Composer, GroupChoice
+from mcucompiler.stream.images import IMAGE_RANK, ROW_AXIS, row_bytes
 from mcucompiler.stream.lives import Lives
 from mcucompiler.stream.turned import RING
 
@@ -22,6 +24,25 @@ class Widths:
         self.steps, self.lives, self.graph = composer.lowered.steps, lives, composer.turned.graph
         self.maker: BandMaker = composer.maker_of(turned=True)
         self._windows = [self._window(index) for index in range(len(self.steps))]
+
+    def promises(self, takes: Collection[int], fed: str | None) -> Iterator[tuple[int, GroupChoice]]:
+        """The groups that may run along the width, and what they need at least.
+
+        Args:
+            takes: layers that read the tensor whose rows are pushed.
+            fed: that tensor; of an image only streams along the height take rows.
+        """
+        for first in range(len(self.steps)):
+            for stop in range(first + 1, self.reach(first) + 1):
+                inside = any(first <= index < stop for index in takes)
+                if not inside and stop - first > 1:
+                    yield self.least(first, stop), GroupChoice(first=first, stop=stop, turned=True)
+                elif fed and inside and first == 0 and max(takes) < stop and self._series(fed):
+                    yield self.least(first, stop), GroupChoice(first=first, stop=stop, fed=fed, turned=True)
+
+    def _series(self, tensor: str) -> bool:
+        """Whether a tensor is a series [1, C, T]."""
+        return len(self.lives.lowered.graph.tensors[tensor].shape) < IMAGE_RANK
 
     def reach(self, first: int) -> int:
         """One past the last step that may be in a stream along the width that begins at ``first``."""
