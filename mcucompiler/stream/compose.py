@@ -3,28 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mcucompiler.ir.graph import Graph
-from mcucompiler.lower.types import Exactness, Lowered, LoweredStep
-from mcucompiler.schedule.overlaps import whole_words
+from mcucompiler.lower.types import Lowered, LoweredStep
+from mcucompiler.stream.assemble import Ready, assemble
 from mcucompiler.stream.bands import BandMaker
 from mcucompiler.stream.carrying import with_carriers
 from mcucompiler.stream.columns import Columns, column_ranges, divisible
-from mcucompiler.stream.guests import find_guests
-from mcucompiler.stream.images import COLUMN_AXIS, IMAGE_RANK, ROW_AXIS, column_bytes, row_bytes
-from mcucompiler.stream.overlaps import permitted_overlaps
+from mcucompiler.stream.images import COLUMN_AXIS, IMAGE_RANK, ROW_AXIS
 from mcucompiler.stream.patches import in_turn, repeated_macs
 from mcucompiler.stream.simulate import Simulation, simulate
-from mcucompiler.stream.strips import reach_over, with_units
-from mcucompiler.stream.turned import RING, Turned, column_pieces, turned
-from mcucompiler.stream.types import Access, Band, PatchesCall, Rows, StreamCall
-
-CONTROL_CYCLES = 60
-"""Cycles of choosing a band and setting up its pointers, for each run."""
-CONTROL_STACK_BYTES = 96  # the stream's function: saved registers, locals and outgoing arguments
+from mcucompiler.stream.strips import with_units
+from mcucompiler.stream.turned import Turned, turned
+from mcucompiler.stream.types import Access, Band, PatchesCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,10 +109,17 @@ class Composer:
         simulation = self._simulated(choice, bands, heights)
         if simulation is None or not self._separate((*outside, *outputs)):
             return None
-        if choice.columns == 1:
-            call: StreamCall | None = self._call(graph, bands, simulation, heights, outside, outputs, choice.fed)
-        else:
-            call = self._patches(choice, bands, simulation, heights, outputs)
+        ready = Ready(
+            graph=graph,
+            bands=bands,
+            simulation=simulation,
+            heights=heights,
+            outside=outside,
+            outputs=outputs,
+            fed=choice.fed,
+            turned=choice.turned,
+        )
+        call = assemble(ready) if choice.columns == 1 else self._patches(choice, ready)
         if call is None:
             return None
         return LoweredStep(
@@ -190,20 +191,14 @@ class Composer:
             empty = any(first == stop for first, stop in share.values())
             yield None if empty else column_ranges(self.lowered.graph, bands, share)
 
-    def _patches(
-        self,
-        choice: GroupChoice,
-        bands: Sequence[Band],
-        simulation: Simulation,
-        heights: Mapping[str, int],
-        outputs: tuple[str, ...],
-    ) -> PatchesCall | None:
+    def _patches(self, choice: GroupChoice, ready: Ready) -> PatchesCall | None:
         """The group in column bands. Its output covers no input, which later parts still read."""
+        graph, bands = ready.graph, ready.bands
         plain = choice.rows == 1 and not choice.expansions and choice.fed is None
-        if not plain or not all(divisible(self.lowered.graph, band) for band in bands):
+        if not plain or not all(divisible(graph, band) for band in bands):
             return None
         made_here = {band.writes for band in bands}
-        outside = tuple(name for name in heights if name not in made_here)
+        outside = tuple(name for name in ready.heights if name not in made_here)
         parts, ranges = [], []
         for columns in self.shares(choice, bands):
             if columns is None:
@@ -212,9 +207,9 @@ class Composer:
             narrow = [band for band in made if band is not None]
             if len(narrow) < len(bands):
                 return None
-            parts.append(self._call(self.lowered.graph, narrow, simulation, heights, outside, outputs, None, columns))
+            parts.append(assemble(replace(ready, bands=narrow, outside=outside, columns=columns)))
             ranges.append(columns)
-        return in_turn(parts, repeated_macs(self.lowered.graph, bands, ranges))
+        return in_turn(parts, repeated_macs(graph, bands, ranges))
 
     def _inside(self, name: str, choice: GroupChoice) -> bool:
         """Whether nobody but layers of the group ever sees a tensor."""
@@ -243,110 +238,11 @@ class Composer:
         made = {band.writes: band.height for band in bands}
         return {name: made[name] if name in made else tensors[name].shape[ROW_AXIS] for name in dict.fromkeys(names)}
 
-    def _rows_bytes(
-        self, graph: Graph, bands: Sequence[Band], names: Iterable[str], columns: Mapping[str, Columns] | None
-    ) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
-        """Bytes of each tensor's whole rows, and in a row of this stream the first byte and how many there are."""
-        if columns is None:
-            made = {band.writes: band.row_bytes for band in bands}
-            pitches = {name: made[name] if name in made else row_bytes(graph.tensors[name]) for name in names}
-            return pitches, dict.fromkeys(pitches, 0), pitches
-        units = {name: column_bytes(graph.tensors[name]) for name in names}
-        pitches = {name: row_bytes(graph.tensors[name]) for name in names}
-        begins = {name: columns[name][0] * unit for name, unit in units.items()}
-        return pitches, begins, {name: (columns[name][1] - columns[name][0]) * unit for name, unit in units.items()}
-
-    def _call(
-        self,
-        graph: Graph,
-        bands: Sequence[Band],
-        simulation: Simulation,
-        heights: Mapping[str, int],
-        outside: tuple[str, ...],
-        outputs: tuple[str, ...],
-        fed: str | None,
-        columns: Mapping[str, Columns] | None = None,
-    ) -> StreamCall:
-        pitches, begins, bytes_of = self._rows_bytes(graph, bands, heights, columns)
-        inside = [name for name in heights if name not in outside and name not in outputs]
-        apart = {name for name in (*outside, *outputs) if name in heights and name + RING in graph.tensors}
-        units = _units(bands, heights)
-        unit_bytes = {name: size // units[name] for name, size in bytes_of.items()}
-        sizes = {name: height * units[name] for name, height in heights.items()}
-        guests = find_guests(bands, simulation, sizes, inside, unit_bytes, fed)
-        rows, end = [], 0
-        for name, height in heights.items():
-            made = Rows(
-                tensor=name,
-                height=height,
-                row_bytes=bytes_of[name],
-                slots=sizes[name],
-                pitch=pitches[name],
-                column=begins[name],
-                units=units[name],
-            )
-            if name in apart:
-                pieces, distance = column_pieces(graph.tensors[name])
-                made = replace(made, pieces=pieces, apart=distance)
-            if name in guests:
-                guest = guests[name]
-                made = replace(made, slots=0, guest_of=guest.host, lead=guest.lead, stride=guest.stride)
-            elif name in inside:
-                made = replace(made, slots=simulation.slots[name], offset=end)
-                made = replace(made, tail=reach_over(bands, made))
-                end += whole_words(made.ring_bytes)
-            rows.append(made)
-        kernel_scratch = end
-        end += whole_words(max((band.call.scratch_bytes for band in bands), default=0))
-        state = end if fed is not None else None
-        if fed is not None:
-            end += 4 * (len(bands) + 1)
-        pushes = list(simulation.pushes())
-        push_cycles = [sum(bands[index].call.cycles + CONTROL_CYCLES for index in push) for push in pushes]
-        return StreamCall(
-            variant="rows",
-            overlaps=()
-            if columns
-            else tuple(permitted_overlaps(bands, simulation, guests, unit_bytes, outside, outputs, apart)),
-            scratch_bytes=end,
-            stack_bytes=max(band.call.stack_bytes for band in bands) + _control_stack(bands, state),
-            instructions=sum(band.runs * (band.call.instructions + CONTROL_CYCLES) for band in bands),
-            cycles=sum(band.runs * (band.call.cycles + CONTROL_CYCLES) for band in bands),
-            exactness=Exactness(
-                proved=sum(band.call.exactness.proved for band in bands),
-                float_tail=sum(band.call.exactness.float_tail for band in bands),
-            ),
-            float_arithmetic=any(band.call.float_arithmetic for band in bands),
-            bands=tuple(bands),
-            rows=tuple(rows),
-            recomputed_macs=sum(band.recomputed_macs for band in bands),
-            fed=fed,
-            kernel_scratch=kernel_scratch,
-            state=state,
-            most_runs=max(map(len, pushes)),
-            most_cycles=max(push_cycles),
-            last_cycles=push_cycles[-1],
-            turned=None if graph is self.lowered.graph else graph,
-        )
-
 
 def _waits_for_itself(bands: Sequence[Band]) -> bool:
     """Whether a band needs the whole of a tensor that the stream makes."""
     made = {band.writes for band in bands}
     return any(r.access is Access.WHOLE and r.tensor in made for band in bands for _, r in band.readings)
-
-
-def _units(bands: Sequence[Band], names: Iterable[str]) -> dict[str, int]:
-    """In how many strips the rows of each tensor come to be, or are counted."""
-    read = {r.tensor: r.span.units for band in bands for _, r in band.readings if r.span is not None}
-    return {**dict.fromkeys(names, 1), **read, **{band.writes: band.units for band in bands}}
-
-
-def _control_stack(bands: Sequence[Band], state: int | None) -> int:
-    pointers = max(
-        sum(reading.count for _, reading in band.readings if reading.access is Access.POINTERS) for band in bands
-    )
-    return CONTROL_STACK_BYTES + 4 * pointers + (4 * len(bands) if state is None else 0)
 
 
 def with_streams(composer: Composer, streams: Mapping[GroupChoice, LoweredStep]) -> Lowered:

@@ -9,11 +9,12 @@ next; so nothing is computed before it is needed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
 from mcucompiler.ir.graph import Graph, Node
-from mcucompiler.lower.types import Call, KernelCall
+from mcucompiler.lower.types import Call, Exactness, KernelCall
 
 
 class Access(Enum):
@@ -226,6 +227,12 @@ class Band:
         chunks = [chunk for strip in self.expansion.strips for chunk in strip]
         expands = ((self.expansion.node, chunk.expand) for chunk in chunks)
         return (*expands, *((self.node, chunk.depthwise) for chunk in chunks))
+
+
+def total_exactness(calls: Iterable[Call]) -> Exactness:
+    """How the channels of several calls are requantised."""
+    known = [call.exactness for call in calls]
+    return Exactness(proved=sum(e.proved for e in known), float_tail=sum(e.float_tail for e in known))
 
 
 def kernel_call_of(call: Call) -> KernelCall:
