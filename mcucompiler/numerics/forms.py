@@ -56,6 +56,35 @@ class RequantForm:
         return bool(self.proved.all())
 
 
+RAISED_BITS = 8
+"""Raised accumulators are so many bits to the left, which leaves room for a fraction below them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RaisedForm:
+    """Requantization of accumulators that come as ``256 * acc + offset``, of channels that ``RequantForm`` leaves.
+
+    ``y = clamp(ssat8(smmla(256 * acc + offsets[c], multipliers[c], addend << 8) asr (shift + 8)), lo, hi)`` with the
+    ``RequantForm``'s addend, shift and limits: its own form with a multiplier and a start in parts of 1/256.
+
+    Attributes:
+        offsets: int32 [M].
+        multipliers: int32 [M], 0 < m < 2^31; 0 where there is no such form, or no need of one.
+    """
+
+    offsets: Int32Array
+    multipliers: Int32Array
+
+    def __post_init__(self) -> None:
+        for array in (self.offsets, self.multipliers):
+            array.setflags(write=False)
+
+    @property
+    def found(self) -> BoolArray:
+        """Which channels have one, bool [M]."""
+        return np.asarray(self.multipliers > 0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddForm:
     """Sum or difference of two int8 tensors in 32-bit integers.

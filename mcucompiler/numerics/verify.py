@@ -10,12 +10,14 @@ form instead. Forms of two int8 tensors are evaluated on all 65,536 pairs.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from mcucompiler.errors import VerificationError
 from mcucompiler.ir.graph import QuantParams
-from mcucompiler.numerics.forms import AddForm, MeanForm, MulForm, RequantForm
+from mcucompiler.numerics.forms import RAISED_BITS, AddForm, MeanForm, MulForm, RaisedForm, RequantForm
 from mcucompiler.numerics.requantize import add_float, mean_multiplier, mul_float, requantize
 
 Int64Array = npt.NDArray[np.int64]
@@ -76,18 +78,82 @@ def verify_requant_form(form: RequantForm, acc_lo: npt.ArrayLike, acc_hi: npt.Ar
     if causes:
         raise VerificationError(_STAGE, causes)
     index = np.flatnonzero(form.proved)
+    rule = _Rule(
+        multipliers=form.multipliers[index].astype(np.int64)[:, None],
+        offsets=np.zeros((index.size, 1), np.int64),
+        raised=0,
+        addend=form.addend,
+        shift=form.shift,
+    )
+    _compare_steps(form, rule, index, acc_lo, acc_hi)
+
+
+def verify_raised_form(form: RequantForm, raised: RaisedForm, acc_lo: npt.ArrayLike, acc_hi: npt.ArrayLike) -> None:
+    """Check that the channels of a ``RaisedForm`` equal the float form on every accumulator of their range.
+
+    Args:
+        form: the form of the layer.
+        raised: the form to check.
+        acc_lo: least accumulators [M].
+        acc_hi: greatest accumulators [M].
+
+    Raises:
+        VerificationError: a number is outside what the instructions can hold, or the forms differ somewhere.
+    """
+    index = np.flatnonzero(raised.found)
     if index.size == 0:
         return
-    m = form.multipliers[index].astype(np.int64)[:, None]
+    rule = _Rule(
+        multipliers=raised.multipliers[index].astype(np.int64)[:, None],
+        offsets=raised.offsets[index].astype(np.int64)[:, None],
+        raised=RAISED_BITS,
+        addend=form.addend << RAISED_BITS,
+        shift=form.shift + RAISED_BITS,
+    )
+    shape = form.proved.shape
+    reach = np.stack([np.broadcast_to(np.asarray(acc, dtype=np.int64), shape)[index] for acc in (acc_lo, acc_hi)], 1)
+    sums = (reach << RAISED_BITS) + rule.offsets
+    if not 1 <= rule.shift <= 22 or bool((rule.multipliers <= 0).any()) or bool((sums != sums.astype(np.int32)).any()):
+        raise VerificationError(_STAGE, ["a raised form has a shift, a multiplier or a sum that is out of range"])
+    _compare_steps(form, rule, index, acc_lo, acc_hi)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Rule:
+    """``(smmla((acc << raised) + offset, multiplier, addend)) asr shift`` of N channels; arrays int64 [N, 1]."""
+
+    multipliers: Int64Array
+    offsets: Int64Array
+    raised: int
+    addend: int
+    shift: int
+
+    def of(self, acc: Int64Array) -> Int64Array:
+        """What it makes of accumulators [N, ...]."""
+        return np.asarray(smmla((acc << self.raised) + self.offsets, self.multipliers, self.addend) >> self.shift)
+
+    def steps(self, outputs: range) -> Int64Array:
+        """The least accumulators that reach the outputs, [N, len(outputs)]."""
+        need = np.asarray([((k << self.shift) - self.addend) << 32 for k in outputs], dtype=np.int64)[None, :]
+        sums = -(-need // self.multipliers)
+        return np.asarray(-((self.offsets - sums) >> self.raised))
+
+
+def _compare_steps(
+    form: RequantForm, rule: _Rule, index: Int64Array, acc_lo: npt.ArrayLike, acc_hi: npt.ArrayLike
+) -> None:
+    """Compare a rule of the channels ``index`` with the float form around all steps of the rule, and at both ends."""
+    if index.size == 0:
+        return
     factor = form.float_multipliers[index][:, None]
     shape = form.proved.shape
     first = np.broadcast_to(np.asarray(acc_lo, dtype=np.int64), shape)[index][:, None]
     last = np.broadcast_to(np.asarray(acc_hi, dtype=np.int64), shape)[index][:, None]
-    need = [(((k << form.shift) - form.addend) << 32) for k in range(form.lo + 1, form.hi + 1)]
-    steps = -(-np.asarray(need, dtype=np.int64)[None, :] // m)
-    _check_steps(form, m, steps)
+    outputs = range(form.lo + 1, form.hi + 1)
+    steps = rule.steps(outputs)
+    _check_steps(rule, steps, outputs)
     points = np.clip(np.concatenate([first, steps - 1, steps, last], axis=1), first, last)
-    integer = np.clip(ssat8(smmla(points, m, form.addend) >> form.shift), form.lo, form.hi)
+    integer = np.clip(ssat8(rule.of(points)), form.lo, form.hi)
     exact = requantize(points, factor, form.zero_point, form.lo, form.hi)
     differs = integer != exact
     if bool(differs.any()):
@@ -124,12 +190,12 @@ def _illegal_numbers(form: RequantForm) -> list[str]:
     return causes
 
 
-def _check_steps(form: RequantForm, m: Int64Array, steps: Int64Array) -> None:
-    """Confirm by evaluation that the integer form steps to each output at ``steps``, as far as they are int32."""
-    outputs = np.arange(form.lo + 1, form.hi + 1, dtype=np.int64)[None, :]
-    before, at = (np.clip(x, -(2**31), 2**31 - 1) for x in (steps - 1, steps))
-    reached = (smmla(at, m, form.addend) >> form.shift) >= outputs
-    early = (smmla(before, m, form.addend) >> form.shift) >= outputs
+def _check_steps(rule: _Rule, steps: Int64Array, outputs: range) -> None:
+    """Confirm by evaluation that the rule steps to each output at ``steps``, as far as its sums are int32."""
+    least, greatest = ((bound - rule.offsets) >> rule.raised for bound in (-(2**31), 2**31 - 1))
+    before, at = (np.clip(x, least + 1, greatest) for x in (steps - 1, steps))
+    wanted = np.asarray(outputs, dtype=np.int64)[None, :]
+    reached, early = rule.of(at) >= wanted, rule.of(before) >= wanted
     inside = (at == steps) & (before == steps - 1)
     if bool((inside & (~reached | early)).any()):
         raise VerificationError(_STAGE, ["the integer form does not step where its numbers say"])

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mcucompiler.lower.packing import BlockCounts, Channels, is_narrow, pack_stream
+from mcucompiler.lower.packing import BlockCounts, pack_stream
 from mcucompiler.lower.types import ConstantArg, ConstantArray
 from mcucompiler.lower.variants._product_blocks import PORTABLE_STEPS, Block, Output, portable_body
+from mcucompiler.lower.variants._product_weights import Weights, channels_of, raised_form
 from mcucompiler.lower.variants._weighted import INT8_RANGE, Int64Array, WeightedLayer
-from mcucompiler.machine.blocks.products import FARTHEST, Effort, ProductForm, product_function
+from mcucompiler.machine.blocks.product_blocks import FARTHEST, ProductForm
+from mcucompiler.machine.blocks.products import Effort, product_function
 from mcucompiler.numerics.integer_form import RequantForm
 
 _BODY, _REST_BODY = 12, 4  # steps in the body of the loop over inputs, for most pixels and for those left over
@@ -63,6 +65,7 @@ class Blocking:
         channels: output channels at a time.
         steps: steps of two inputs, padding included; even.
         narrow: whether weights are packed as bytes.
+        stacked: whether these are stacked, which saves an instruction a step and costs one for a pixel.
         pixels: pixels in all.
         direct: whether a single pixel is read as bytes from where it lies.
         stride: elements from a pixel of the output to the next, None where it is an argument.
@@ -75,6 +78,7 @@ class Blocking:
     channels: int
     steps: int
     narrow: bool
+    stacked: bool
     pixels: int
     direct: bool
     stride: int | None
@@ -124,6 +128,7 @@ class Blocking:
             head=head,
             unroll=unroll,
             direct=self.direct,
+            stacked=self.stacked,
             integer=tail.integer,
             floating=tail.floating,
             stride=self._stride(pixels),
@@ -137,7 +142,7 @@ class Blocking:
         return Block(
             pixels=pixels,
             channels=self.channels,
-            body=portable_body(pixels, self.channels, words, self.direct),
+            body=portable_body(pixels, self.channels, words, direct=self.direct, stacked=self.stacked),
             stream_words=PORTABLE_STEPS * words,
             column_step=PORTABLE_STEPS * (2 if self.direct else pixels),
             direct=self.direct,
@@ -147,6 +152,7 @@ class Blocking:
                     index_word=self.channels + channel // 2,
                     high=channel % 2 == 1,
                     sums=tuple(f"a{channel}{pixel}" for pixel in range(pixels)),
+                    below=tuple(f"a{channel - 1}{pixel}" for pixel in range(pixels * self.stacked * (channel % 2))),
                 )
                 for channel in range(self.channels)
             ),
@@ -192,7 +198,10 @@ class Blocking:
             return f"{kind}, portable: weights beyond int8"
         done = product_function(form)
         loop = f", {done.loop.cycles:g} an iteration of {form.unroll} steps" if form.unroll else ""
-        return f"{kind} in scheduled assembly; estimated cycles: {done.head.cycles:g} for {form.head} steps{loop}"
+        weights = ", stacked weights" if self.stacked else ""
+        return (
+            f"{kind} in scheduled assembly{weights}; estimated cycles: {done.head.cycles:g} for {form.head} steps{loop}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -215,7 +224,7 @@ class PackedLayer:
 def choose_blocking(
     pixels: int,
     inputs: int,
-    narrow: bool,
+    weights: Weights,
     *,
     contiguous: bool = False,
     outputs: int = 4,
@@ -229,7 +238,7 @@ def choose_blocking(
     Args:
         pixels: output pixels, or rows of a matrix.
         inputs: products in a sum.
-        narrow: whether the weights fit int8.
+        weights: what they allow.
         contiguous: whether a pixel's inputs lie side by side, so that a single pixel needs no columns.
         outputs: output channels.
         out_stride: elements from a pixel of the output to the next.
@@ -243,9 +252,10 @@ def choose_blocking(
     return Blocking(
         whole=whole,
         rest=pixels % whole,
-        channels=_channels_at_a_time(whole, steps, outputs, narrow),
+        channels=_channels_at_a_time(whole, steps, outputs, weights.narrow),
         steps=steps,
-        narrow=narrow,
+        narrow=weights.narrow,
+        stacked=weights.stackable and steps > whole,
         pixels=pixels,
         direct=contiguous and pixels == 1 and inputs % 4 == 0,  # no read beyond the inputs
         stride=_literal_stride(whole, out_stride, not shared or (steps <= unrolled and optimize != "size")),
@@ -297,15 +307,17 @@ def pack_layer(
     Channel n of the layer lies at ``index[n]`` in an output pixel; one behind the other without ``index``.
     """
     size = len(layer.weights) // groups
+    raised = raised_form(layer) if blocking.stacked else None
     places = np.arange(len(layer.weights)) if index is None else index
     streams, counts = [np.array(shape, np.uint32)], []
     for group in range(groups):
         part = slice(group * size, (group + 1) * size)
         stream, count = pack_stream(
-            _channels_of(layer, part, places),
+            channels_of(layer, part, places, raised),
             block=blocking.channels,
             steps=blocking.steps,
             narrow=blocking.narrow,
+            stacked=blocking.stacked,
         )
         streams.append(stream)
         counts.append(count)
@@ -320,17 +332,6 @@ def pack_layer(
         counts=tuple(counts),
         tail=tail_of(layer.form, integer=integer, floating=floating),
         proved=proved,
-    )
-
-
-def _channels_of(layer: WeightedLayer, part: slice, places: Int64Array) -> Channels:
-    return Channels(
-        weights=layer.weights[part],
-        bias=layer.bias[part],
-        multipliers=layer.integer_bits[part],
-        float_bits=layer.float_bits[part],
-        proved=layer.form.proved[part],
-        index=places[part],
     )
 
 
@@ -352,8 +353,3 @@ def stream_comment(blocking: Blocking) -> str:
         f"numbers of blocks; for each {blocking.channels} output channels: biases, "
         f"weights as {kind} by pairs of inputs, multipliers, channel indices"
     )
-
-
-def narrow_layer(layer: WeightedLayer) -> bool:
-    """Whether the layer's weights are packed as bytes."""
-    return is_narrow(layer.weights)
