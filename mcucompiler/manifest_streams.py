@@ -16,7 +16,8 @@ class ManifestBand:
         nodes: names.
         kinds: their operators.
         variant: of the kernel.
-        rows: that a run makes.
+        rows: that a run makes, or makes a strip of.
+        strips: that make a row; 1 for whole rows.
         runs: how often it runs.
         estimated_cycles: of all runs.
         recomputed_macs: multiply-accumulates that are repeated.
@@ -26,6 +27,7 @@ class ManifestBand:
     kinds: tuple[str, ...]
     variant: str
     rows: int
+    strips: int
     runs: int
     estimated_cycles: int
     recomputed_macs: int
@@ -37,14 +39,16 @@ class ManifestRing:
 
     Attributes:
         tensor: its name.
-        rows: that memory is kept for; 0 for a guest.
+        slots: rows, or strips of rows, that memory is kept for; 0 for a guest.
+        strips: that make a row; 1 where a slot is for a whole row.
         row_bytes: bytes of a row.
         bytes: of all of them.
         guest_of: the tensor in whose rows these lie; "" where they have their own.
     """
 
     tensor: str
-    rows: int
+    slots: int
+    strips: int
     row_bytes: int
     bytes: int
     guest_of: str
@@ -154,6 +158,7 @@ def _band(fields: Fields) -> ManifestBand:
         kinds=fields.texts("kinds"),
         variant=fields.get("variant", str),
         rows=fields.natural("rows"),
+        strips=fields.natural("strips"),
         runs=fields.natural("runs"),
         estimated_cycles=fields.natural("estimated_cycles"),
         recomputed_macs=fields.natural("recomputed_macs"),
@@ -163,7 +168,8 @@ def _band(fields: Fields) -> ManifestBand:
 def _ring(fields: Fields) -> ManifestRing:
     return ManifestRing(
         tensor=fields.get("tensor", str),
-        rows=fields.natural("rows"),
+        slots=fields.natural("slots"),
+        strips=fields.natural("strips"),
         row_bytes=fields.natural("row_bytes"),
         bytes=fields.natural("bytes"),
         guest_of=_optional(fields, "guest_of"),

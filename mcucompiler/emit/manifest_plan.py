@@ -11,7 +11,7 @@ from mcucompiler.memory.types import MemoryPlan
 from mcucompiler.schedule.types import Schedule
 from mcucompiler.stream.choice import Choice, describe_parts, parts_of
 from mcucompiler.stream.plans import Plan, stack_bound
-from mcucompiler.stream.rings import kernel_scratch_bytes, ring_bytes, rings
+from mcucompiler.stream.rings import kernel_scratch_bytes, rings
 from mcucompiler.stream.types import Access, Band, StreamCall
 
 
@@ -42,9 +42,10 @@ def stream_facts(printed: ProgramStep, call: StreamCall, choice: Choice | None) 
         "rings": [
             {
                 "tensor": rows.tensor,
-                "rows": rows.slots,
+                "slots": rows.slots,
+                "strips": rows.units,
                 "row_bytes": rows.row_bytes,
-                "bytes": ring_bytes(rows),
+                "bytes": rows.ring_bytes,
                 "guest_of": rows.guest_of,
             }
             for rows in rings(call)
@@ -79,6 +80,7 @@ def _band(band: Band) -> dict[str, Any]:
         "kinds": [node.op.kind for node in nodes],
         "variant": band.call.variant,
         "rows": band.rows,
+        "strips": band.units,
         "runs": band.runs,
         "reads": [
             {

@@ -24,7 +24,7 @@ from mcucompiler.lower.types import (
     ScratchArg,
 )
 from mcucompiler.stream.columns import made_columns
-from mcucompiler.stream.types import Access, Band, Expansion, Reading, Rows, StreamCall, kernel_call_of
+from mcucompiler.stream.types import Access, Band, Expansion, Reading, Rows, Span, StreamCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +74,23 @@ class PrintedExpansion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrintedStrips:
+    """How a band makes its rows in strips.
+
+    Attributes:
+        number: C expression of the number of the strip that the next run makes.
+        calls: the kernels' calls, each with the number of the last strip that it makes.
+        ring: the ring that strips are written to, where what is at its begin lies behind its end as well.
+        start: C expression of the offset of that ring.
+    """
+
+    number: str
+    calls: tuple[tuple[int, str], ...]
+    ring: Rows | None = None
+    start: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PrintedBand:
     """A band as templates/stream.c.j2 prints it.
 
@@ -85,6 +102,7 @@ class PrintedBand:
         pointers: arrays of row pointers.
         call: the kernel's call; "" where there is an expansion.
         expansion: the layer that it computes as well.
+        strips: where a run makes a strip of a row; the calls are there.
         clears: C expression of the offset of the sums that its first run sets to zero, "" for none.
         clears_bytes: their size.
     """
@@ -96,6 +114,7 @@ class PrintedBand:
     pointers: tuple[PointerRows, ...]
     call: str = ""
     expansion: PrintedExpansion | None = None
+    strips: PrintedStrips | None = None
     clears: str = ""
     clears_bytes: int = 0
 
@@ -232,14 +251,31 @@ class _Printer:
                 pointers=(self._window(index, band.expansion),),
                 expansion=self._expansion(index, band.expansion, names),
             )
-        kernel = kernel_call_of(band.call)
+        kernel = band.kernels[0][1]
         pointers = [
             self._pointers(index, f"rows_{number}", reading, self._ctype(kernel, number))
             for number, reading in band.readings
             if reading.access is Access.POINTERS
         ]
-        call = self._kernel(index, band.node, kernel, names)
-        return replace(printed, pointers=tuple(pointers), call=call)
+        printed = replace(printed, pointers=tuple(pointers))
+        if band.strips:
+            return replace(printed, strips=self._strips(index, names))
+        return replace(printed, call=self._kernel(index, band.node, kernel, names))
+
+    def _strips(self, index: int, names: Mapping[Kernel, str]) -> PrintedStrips:
+        """The kernels of a row's strips; neighbors that are alike share a call."""
+        band = self.call.bands[index]
+        calls: list[tuple[int, str]] = []
+        for strip, kernel in enumerate(band.strips):
+            call = self._kernel(index, band.node, kernel, names)
+            if calls and calls[-1][1] == call:
+                calls.pop()
+            calls.append((strip, call))
+        printed = PrintedStrips(number=self._strip(index), calls=tuple(calls))
+        rows = self.call.rows_of(band.writes)
+        if rows.offset is None or not rows.tail:
+            return printed
+        return replace(printed, ring=rows, start=self._scratch(rows.offset))
 
     def _kernel(self, index: int, node: Node, call: KernelCall, names: Mapping[Kernel, str], channel: int = 0) -> str:
         """The call of a kernel of a band; ``channel``: the first that it writes."""
@@ -251,8 +287,8 @@ class _Printer:
                 case InputArg(index=number):
                     return self._input(index, number, readings[number], ctype)
                 case OutputArg():
-                    first = f"{self._runs(index)}{c_times(band.rows)}"
-                    row = self._row(self.call.rows_of(band.writes), first, band.rows)
+                    first = f"{self._runs(index)}{c_times(band.makes)}"
+                    row = self._row(self.call.rows_of(band.writes), first, band.makes)
                     return f"AT({ctype}, {row}{c_plus(channel)})"
                 case ScratchArg():
                     sums = band.sums and self._row(self.call.rows_of(band.sums), "0u")
@@ -326,13 +362,33 @@ class _Printer:
             made = self._runs(len(self.call.bands))
         else:
             producer = self.maker[reading.tensor]
-            made = f"{self._runs(producer)}{c_times(self.call.bands[producer].rows)}"
-        end = reading.first + reading.count
+            made = f"{self._runs(producer)}{c_times(self.call.bands[producer].makes)}"
+        if reading.span is not None and reading.span.units > 1:
+            return f"{made} >= {self._strips_needed(index, reading, reading.span, rows.height)}"
+        end, line = reading.first + reading.count, self._line(index)
         if reading.step == 0:
             return f"{made} >= {min(end, rows.height)}u"
         if reading.begin(band.runs - 1) + reading.count <= rows.height and end >= 0:
-            return f"{made} >= {self._runs(index)}{c_times(reading.step)} + {end}u"
-        return f"{made} >= mc_rows_needed({self._runs(index)}{c_times(reading.step)}, {c_int(end)}, {rows.height}u)"
+            return f"{made} >= {line}{c_times(reading.step)} + {end}u"
+        return f"{made} >= mc_rows_needed({line}{c_times(reading.step)}, {c_int(end)}, {rows.height}u)"
+
+    def _strips_needed(self, index: int, reading: Reading, span: Span, height: int) -> str:
+        """C expression of the number of strips of an image that must be there."""
+        end = reading.first + reading.count
+        rows = f"mc_rows_needed({self._line(index)}{c_times(reading.step)}, {c_int(end)}, {height}u)"
+        if span.strips == 1:
+            return f"{rows} * {span.units}u"
+        stop = f"{self._strip(index)}{c_times(span.step)}{c_plus(span.first + span.count)}"
+        return f"mc_strips_needed({rows}, {stop}, {span.width // span.units}u, {span.units}u)"
+
+    def _line(self, index: int) -> str:
+        """C expression of the number of the row, or of the rows, that a run makes or makes a strip of."""
+        band = self.call.bands[index]
+        return f"{self._runs(index)} / {band.units}u" if band.strips else self._runs(index)
+
+    def _strip(self, index: int) -> str:
+        """C expression of the number of the strip that a run makes."""
+        return f"{self._runs(index)} % {self.call.bands[index].units}u"
 
     def _runs(self, band: int) -> str:
         return f"runs[{band}]"
@@ -358,11 +414,33 @@ class _Printer:
             return self._row(host, f"({row}{c_times(rows.stride)}{f' + {lead}u' if lead else ''})", wraps=True)
         if rows.offset is None:
             start = self.symbols.place(self.lowered.stored[rows.tensor])
-            return f"{start}{c_plus(rows.column)} + {row} * {rows.pitch}u"
+            return f"{start}{c_plus(rows.column)} + {row} * {rows.pitch // rows.units}u"
         if unit % rows.slots == 0:
             return self._scratch(rows.offset)
-        slot = f"{row} % {rows.slots}u" if wraps or rows.slots < rows.height else row
-        return f"{self._scratch(rows.offset)} + {slot} * {rows.row_bytes}u"
+        slot = f"{row} % {rows.slots}u" if wraps or rows.slots < rows.height * rows.units else row
+        return f"{self._scratch(rows.offset)} + {slot} * {rows.unit_bytes}u"
+
+    def _piece(self, index: int, rows: Rows, row: str, reading: Reading) -> str:
+        """C expression of the offset in the arena of the first byte that a band reads of a row."""
+        span = reading.span
+        if rows.guest_of is not None and rows.units > 1:
+            rows = self.call.rows_of(rows.guest_of)
+        if span is None or (span.units == 1 and span.strips == 1):
+            return f"{self._row(rows, row)}{c_plus(reading.offset)}"
+        pixel = rows.row_bytes // span.width
+        begin = self._begin(index, span, pixel)
+        if rows.units == 1 or rows.offset is None:
+            return f"{self._row(rows, row + c_times(rows.units))} + {begin}"
+        return f"{self._scratch(rows.offset)} + ({row} * {rows.row_bytes}u + {begin}) % {rows.slots * rows.unit_bytes}u"
+
+    def _begin(self, index: int, span: Span, pixel: int) -> str:
+        """C expression of the bytes in a row before those that a run reads."""
+        if span.strips == 1:
+            return "0u"
+        steps = f"{self._strip(index)} * {span.step * pixel}u"
+        if span.first >= 0:
+            return f"{steps}{c_plus(span.first * pixel)}"
+        return f"mc_bytes_before({steps}, {-span.first * pixel}u)"
 
     def _input(self, index: int, number: int, reading: Reading, ctype: str) -> str:
         if reading.access is Access.POINTERS:
@@ -371,12 +449,15 @@ class _Printer:
             return "rows_0"
         if reading.access is Access.WHOLE:
             return f"AT({ctype}, {self.symbols.place(self.lowered.stored[reading.tensor])})"
-        row = self._row(self.call.rows_of(reading.tensor), f"{self._runs(index)}{c_times(reading.step)}", reading.step)
+        rows = self.call.rows_of(reading.tensor)
+        if reading.span is not None:
+            return f"AT({ctype}, {self._piece(index, rows, f'{self._line(index)}{c_times(reading.step)}', reading)})"
+        row = self._row(rows, f"{self._runs(index)}{c_times(reading.step)}", reading.step)
         return f"AT({ctype}, {row}{c_plus(reading.offset)})"
 
     def _first(self, index: int, reading: Reading) -> str:
         """C expression of the number of the first row that a run reads, an int32_t."""
-        first = f"(int32_t)({self._runs(index)}{c_times(reading.step)})"
+        first = f"(int32_t)({self._line(index)}{c_times(reading.step)})"
         if not reading.first:
             return first
         return f"{first} {'-' if reading.first < 0 else '+'} {abs(reading.first)}"
@@ -392,7 +473,7 @@ class _Printer:
             count=reading.count,
             first=self._first(index, reading),
             height=rows.height,
-            address=f"AT({ctype}, {self._row(rows, '(uint32_t)row')}{c_plus(reading.offset)})",
+            address=f"AT({ctype}, {self._piece(index, rows, '(uint32_t)row', reading)})",
             border=border,
             edge=outside and reading.edge,
         )

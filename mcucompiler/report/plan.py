@@ -135,6 +135,7 @@ def _part_json(part: Part) -> dict[str, Any]:
         "mode": "stream" if part.rows else "layers",
         "rows": part.rows,
         "columns": part.columns,
+        "strips": part.strips,
         "expanded": list(part.expanded),
         "repeated": list(part.repeated),
         "pushed": part.pushed,

@@ -68,7 +68,7 @@ def _band_row(band: ManifestBand) -> tuple[str, ...]:
         expanded + shortened(band.nodes[-1], 40),
         ", ".join(band.kinds),
         band.variant,
-        str(band.rows),
+        str(band.rows) if band.strips == 1 else f"1/{band.strips}",
         str(band.runs),
         f"{band.estimated_cycles:,}",
         f"{band.recomputed_macs:,}" if band.recomputed_macs else "",
@@ -88,4 +88,5 @@ def _ring_row(ring: ManifestRing) -> tuple[str, ...]:
     if ring.guest_of:
         where = f"in rows of {shortened(ring.guest_of, 50)}"
         return (shortened(ring.tensor, 50), "", f"{ring.row_bytes:,}", "0", where)
-    return (shortened(ring.tensor, 50), str(ring.rows), f"{ring.row_bytes:,}", f"{ring.bytes:,}", "")
+    slots = str(ring.slots) if ring.strips == 1 else f"{ring.slots}/{ring.strips}"
+    return (shortened(ring.tensor, 50), slots, f"{ring.row_bytes:,}", f"{ring.bytes:,}", "")

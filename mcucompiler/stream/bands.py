@@ -22,7 +22,7 @@ from mcucompiler.lower.variants import row_pointer_variants, variants_of
 from mcucompiler.lower.variants.mean_rows import mean_rows_reason
 from mcucompiler.ops import AveragePool, Conv, MaxPool, ReduceMean
 from mcucompiler.ops.base import Operator
-from mcucompiler.stream.columns import column_reading, overhang
+from mcucompiler.stream.columns import column_reading, divisible, overhang
 from mcucompiler.stream.expansion import expandable, expanded_band
 from mcucompiler.stream.images import (
     COLUMN_AXIS,
@@ -35,7 +35,8 @@ from mcucompiler.stream.images import (
     row_bytes,
 )
 from mcucompiler.stream.means import mean_bands
-from mcucompiler.stream.types import Access, Band, Reading
+from mcucompiler.stream.strips import in_strips, spans
+from mcucompiler.stream.types import Access, Band, Reading, Span
 from mcucompiler.stream.upsampling import UPSAMPLING, least_rows, of_band, upsampled_reading
 
 
@@ -94,16 +95,8 @@ class BandMaker:
         graph, node = self.lowered.graph, whole.node
         made = columns[whole.writes]
         readings = tuple((i, column_reading(graph, node, i, reading, columns, made)) for i, reading in whole.readings)
-        hangs = tuple(
-            overhang(reading.columns, graph.tensors[reading.tensor].shape[COLUMN_AXIS])
-            for _, reading in readings
-            if reading.columns is not None
-        )
         width, all_columns = made[1] - made[0], graph.tensors[whole.writes].shape[COLUMN_AXIS]
-        key = step, lean, width, hangs
-        if key not in self._part_calls:
-            self._part_calls[key] = self._call(node, dict(readings), 1, self._options[lean], width)
-        call = self._part_calls[key]
+        call = self._part_call(step, node, readings, width, lean=lean)
         if call is None:
             return None
         return replace(
@@ -113,6 +106,43 @@ class BandMaker:
             row_bytes=whole.row_bytes * width // all_columns,
             macs=whole.macs * width // all_columns,
         )
+
+    def strips(self, band: Band, step: int, count: int, *, lean: bool = False) -> Band | None:
+        """The band of a layer that makes its rows in strips; None where no kernel can do it.
+
+        Args:
+            band: of whole rows, one a run.
+            step: index of the layer.
+            count: strips of a row.
+            lean: whether kernels are to use little scratch rather than be fast.
+        """
+        graph = self.lowered.graph
+        if not divisible(graph, band) or graph.tensors[band.writes].shape[COLUMN_AXIS] % count:
+            return None
+        width = graph.tensors[band.writes].shape[COLUMN_AXIS]
+        columns = spans(graph, band, count)
+        if columns is None:
+            return None
+        calls = []
+        for strip in range(count):
+            readings = tuple((i, _strip_of(reading, columns.get(i), strip)) for i, reading in band.readings)
+            calls.append(self._part_call(step, band.node, readings, width // count, lean=lean))
+        made = [call for call in calls if call is not None]
+        return in_strips(band, columns, made) if len(made) == count else None
+
+    def _part_call(
+        self, step: int, node: Node, readings: tuple[tuple[int, Reading], ...], width: int, *, lean: bool
+    ) -> KernelCall | None:
+        """The kernel call that makes some columns of a row; equal ones are made once."""
+        hangs = tuple(
+            overhang(reading.columns, self.lowered.graph.tensors[reading.tensor].shape[COLUMN_AXIS])
+            for _, reading in readings
+            if reading.columns is not None
+        )
+        key = step, lean, width, hangs
+        if key not in self._part_calls:
+            self._part_calls[key] = self._call(node, dict(readings), 1, self._options[lean], width)
+        return self._part_calls[key]
 
     def _rows(self, step: int, most: int) -> int:
         """The most rows, up to ``most``, that a run of a layer can make: a divisor of its height."""
@@ -288,6 +318,14 @@ def _like_a_whole_image(banded: Operator, op: Operator, image: Tensor, reading: 
         return False
     covers = reading.access is not Access.WHOLE and banded.is_global((reading.count, _read_width(image, reading)))
     return covers and not op.is_global(image.shape[ROW_AXIS:])
+
+
+def _strip_of(reading: Reading, span: Span | None, strip: int) -> Reading:
+    """What a strip reads, as a reading of some columns."""
+    if span is None:
+        return reading
+    first = span.first + strip * span.step
+    return replace(reading, columns=(first, first + span.count))
 
 
 def _padded_for(op: Operator, image: Tensor, reading: Reading | None) -> Operator:

@@ -24,6 +24,7 @@ class Part:
         repeated: layers that an earlier part has already computed.
         pushed: whether the caller pushes the rows of the image.
         columns: column bands that the layers run in, one after the other.
+        strips: runs in which layers make a row; 1 for whole rows.
         halo: multiply-accumulates that these repeat, as a share of the layers' own.
     """
 
@@ -34,6 +35,7 @@ class Part:
     repeated: tuple[int, ...] = ()
     pushed: bool = False
     columns: int = 1
+    strips: int = 1
     halo: float = 0.0
 
 
@@ -143,6 +145,7 @@ def _part(step: LoweredStep, first: int) -> Part:
         repeated=repeated,
         pushed=call.fed is not None,
         columns=len(call.parts),
+        strips=max(band.units for band in call.bands),
         halo=call.recomputed_macs / max(step.macs, 1) if len(call.parts) > 1 else 0.0,
     )
 
@@ -168,4 +171,6 @@ def _describe(part: Part) -> str:
     pushed = "pushed " if part.pushed else ""
     if part.columns > 1:
         return f"{layers} by rows in {part.columns} column bands with halo (+{100 * part.halo:.1f} % MACs)"
+    if part.strips > 1:
+        return f"{layers} by {pushed}rows in strips of 1/{part.strips} row"
     return f"{layers} by {pushed}rows" if part.rows == 1 else f"{layers} by {part.rows} {pushed}rows"

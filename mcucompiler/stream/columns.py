@@ -65,7 +65,7 @@ def column_ranges(graph: Graph, bands: Sequence[Band], shares: Mapping[str, Colu
         for index, reading in band.readings:
             if reading.access is Access.WHOLE:
                 continue
-            meant = _field(graph, band.node, index, needed[band.writes])
+            meant = field_of(graph, band.node, index, needed[band.writes])
             width = graph.tensors[reading.tensor].shape[COLUMN_AXIS]
             if meant is None or overhang(meant, width)[1] <= 0:
                 return None
@@ -75,7 +75,7 @@ def column_ranges(graph: Graph, bands: Sequence[Band], shares: Mapping[str, Colu
     return needed
 
 
-def _field(graph: Graph, node: Node, index: int, made: Columns) -> Columns | None:
+def field_of(graph: Graph, node: Node, index: int, made: Columns) -> Columns | None:
     """The columns of an input that a node reads to make some of its own, those outside the image among them."""
     return node.op.input_range(graph.ins(node), graph.outs(node), index, COLUMN_AXIS, *made)
 
@@ -96,7 +96,7 @@ def column_reading(
     if reading.access is Access.WHOLE:
         return reading
     first = columns[reading.tensor][0]
-    meant = _field(graph, node, index, made) or made
+    meant = field_of(graph, node, index, made) or made
     offset = (max(meant[0], 0) - first) * column_bytes(graph.tensors[reading.tensor])
     return replace(reading, columns=meant, offset=offset)
 

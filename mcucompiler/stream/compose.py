@@ -14,6 +14,7 @@ from mcucompiler.stream.guests import Guest, find_guests
 from mcucompiler.stream.images import COLUMN_AXIS, ROW_AXIS, column_bytes, row_bytes
 from mcucompiler.stream.patches import in_turn, repeated_macs
 from mcucompiler.stream.simulate import Simulation, simulate
+from mcucompiler.stream.strips import reach_over, with_units
 from mcucompiler.stream.types import Access, Band, PatchesCall, Rows, StreamCall
 
 CONTROL_CYCLES = 60
@@ -34,6 +35,8 @@ class GroupChoice:
         fed: tensor whose rows the caller pushes.
         columns: how many column bands the group runs in, one after the other; in several of them bands make one row
             a run, nothing is made anew for windows, and no rows are pushed.
+        strips: in how many runs bands make a row, as far as they can; in several of them nothing is made anew for
+            windows, and there is one column band.
     """
 
     first: int
@@ -43,6 +46,7 @@ class GroupChoice:
     expansions: frozenset[int] = frozenset()
     fed: str | None = None
     columns: int = 1
+    strips: int = 1
 
 
 class Composer:
@@ -105,13 +109,18 @@ class Composer:
             made = (band,) if band else () if expanded else self.maker.bands(index, choice.rows, lean=choice.lean)
             if not made:
                 return None
+            if choice.strips > 1:
+                made = tuple(self.maker.strips(b, index, choice.strips, lean=choice.lean) or b for b in made)
             bands += made
             index = last + 1
-        return bands
+        if choice.strips == 1:
+            return bands
+        divided = with_units(self.lowered.graph, bands, choice.strips, choice.fed)
+        return divided if any(band.strips for band in divided) else None
 
     def _simulated(self, choice: GroupChoice, bands: Sequence[Band], heights: Mapping[str, int]) -> Simulation | None:
         """The run of a stream; that of one row a run is remembered, as it is the same for all its columns."""
-        if choice.rows > 1 or choice.expansions or choice.fed is not None:
+        if choice.rows > 1 or choice.expansions or choice.strips > 1 or choice.fed is not None:
             return simulate(bands, heights, choice.fed)
         key = choice.first, choice.stop
         if key not in self._simulations:
@@ -215,23 +224,28 @@ class Composer:
     ) -> StreamCall:
         pitches, begins, bytes_of = self._rows_bytes(bands, heights, columns)
         inside = [name for name in heights if name not in outside and name not in outputs]
-        guests = find_guests(bands, simulation, heights, inside, bytes_of, fed)
+        units = _units(bands, heights)
+        unit_bytes = {name: size // units[name] for name, size in bytes_of.items()}
+        sizes = {name: height * units[name] for name, height in heights.items()}
+        guests = find_guests(bands, simulation, sizes, inside, unit_bytes, fed)
         rows, end = [], 0
         for name, height in heights.items():
             made = Rows(
                 tensor=name,
                 height=height,
                 row_bytes=bytes_of[name],
-                slots=height,
+                slots=sizes[name],
                 pitch=pitches[name],
                 column=begins[name],
+                units=units[name],
             )
             if name in guests:
                 guest = guests[name]
                 made = replace(made, slots=0, guest_of=guest.host, lead=guest.lead, stride=guest.stride)
             elif name in inside:
                 made = replace(made, slots=simulation.slots[name], offset=end)
-                end += whole_words(made.slots * made.row_bytes)
+                made = replace(made, tail=reach_over(bands, made))
+                end += whole_words(made.ring_bytes)
             rows.append(made)
         kernel_scratch = end
         end += whole_words(max((band.call.scratch_bytes for band in bands), default=0))
@@ -242,7 +256,7 @@ class Composer:
         push_cycles = [sum(bands[index].call.cycles + CONTROL_CYCLES for index in push) for push in pushes]
         return StreamCall(
             variant="rows",
-            overlaps=() if columns else tuple(_overlaps(bands, simulation, guests, bytes_of, outside, outputs)),
+            overlaps=() if columns else tuple(_overlaps(bands, simulation, guests, unit_bytes, outside, outputs)),
             scratch_bytes=end,
             stack_bytes=max(band.call.stack_bytes for band in bands) + _control_stack(bands, state),
             instructions=sum(band.runs * (band.call.instructions + CONTROL_CYCLES) for band in bands),
@@ -270,6 +284,12 @@ def _waits_for_itself(bands: Sequence[Band]) -> bool:
     return any(r.access is Access.WHOLE and r.tensor in made for band in bands for _, r in band.readings)
 
 
+def _units(bands: Sequence[Band], names: Iterable[str]) -> dict[str, int]:
+    """In how many strips the rows of each tensor come to be, or are counted."""
+    read = {r.tensor: r.span.units for band in bands for _, r in band.readings if r.span is not None}
+    return {**dict.fromkeys(names, 1), **read, **{band.writes: band.units for band in bands}}
+
+
 def _control_stack(bands: Sequence[Band], state: int | None) -> int:
     pointers = max(
         sum(reading.count for _, reading in band.readings if reading.access is Access.POINTERS) for band in bands
@@ -281,19 +301,19 @@ def _overlaps(
     bands: Sequence[Band],
     simulation: Simulation,
     guests: Mapping[str, Guest],
-    bytes_of: Mapping[str, int],
+    unit_bytes: Mapping[str, int],
     outside: Sequence[str],
     outputs: Sequence[str],
 ) -> Iterable[Overlap]:
     """How far before an outside tensor an output must begin, so that it only covers rows that are done with."""
     for index, source in enumerate(outside):
-        if source not in bytes_of:
+        if source not in unit_bytes:
             continue
         for output, target in enumerate(outputs):
             # A guest's rows are there before the output's own.
             writers = {target, *(name for name, guest in guests.items() if guest.host == target)}
             distance = max(
-                written * bytes_of[target] - needed * bytes_of[source]
+                written * unit_bytes[target] - needed * unit_bytes[source]
                 for number, band in enumerate(bands)
                 if band.writes in writers
                 for written, needed in simulation.ahead[number, source]

@@ -13,12 +13,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mcucompiler.stream.simulate import Simulation
-from mcucompiler.stream.types import Access, Band, Reading
+from mcucompiler.stream.types import Access, Band, Reading, Span
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guest:
-    """Row r of ``tensor`` lies where row ``lead + r * stride`` of ``host`` has its slot."""
+    """Row r of ``tensor`` lies where row ``lead + r * stride`` of ``host`` has its slot.
+
+    In a stream that runs in strips, where each strip has a slot, ``lead`` is 0 and ``stride`` is 1.
+    """
 
     tensor: str
     host: str
@@ -29,9 +32,9 @@ class Guest:
 def find_guests(
     bands: Sequence[Band],
     simulation: Simulation,
-    heights: Mapping[str, int],
+    sizes: Mapping[str, int],
     inside: Sequence[str],
-    row_bytes: Mapping[str, int],
+    unit_bytes: Mapping[str, int],
     fed: str | None,
 ) -> dict[str, Guest]:
     """The tensors that need no memory of their own, by name.
@@ -39,26 +42,26 @@ def find_guests(
     Args:
         bands: in topological order.
         simulation: the run.
-        heights: rows of every tensor.
+        sizes: units of every tensor: rows, or strips of them.
         inside: tensors that would lie in rings.
-        row_bytes: of every tensor.
+        unit_bytes: of a row of every tensor, or of a strip of one.
         fed: tensor whose rows are pushed.
     """
     found: dict[str, Guest] = {}
     hosts: dict[str, list[Guest]] = {}
-    for guest in _candidates(bands, inside, row_bytes):
+    for guest in _candidates(bands, inside, unit_bytes):
         known = hosts.get(guest.host, [])
         taken = guest.tensor in found or guest.host in found or guest.tensor in hosts or guest.host == fed
-        if taken or row_bytes[guest.tensor] > row_bytes[guest.host]:
+        if taken or unit_bytes[guest.tensor] > unit_bytes[guest.host] or _split(bands, guest.tensor):
             continue
-        slots = simulation.slots[guest.host] if guest.host in inside else heights[guest.host]
+        slots = simulation.slots[guest.host] if guest.host in inside else sizes[guest.host]
         if _Lodging(bands, simulation, [*known, guest], slots, fed).holds():
             found[guest.tensor] = guest
             hosts[guest.host] = [*known, guest]
     return found
 
 
-def _candidates(bands: Sequence[Band], inside: Sequence[str], row_bytes: Mapping[str, int]) -> Iterator[Guest]:
+def _candidates(bands: Sequence[Band], inside: Sequence[str], unit_bytes: Mapping[str, int]) -> Iterator[Guest]:
     made = {band.writes for band in bands}
     for band in bands:
         for number, reading in band.readings:
@@ -66,21 +69,32 @@ def _candidates(bands: Sequence[Band], inside: Sequence[str], row_bytes: Mapping
             if not in_place or reading.offset:  # what begins within a row does not lie where the row does
                 continue
             # Rows that are made together must lie one behind the other, in slots of the host.
-            packed = band.rows == 1 or row_bytes[band.writes] == row_bytes.get(reading.tensor)
+            packed = band.makes == 1 or unit_bytes[band.writes] == unit_bytes.get(reading.tensor)
             alike = _alike(band, reading) and packed
             if reading.tensor in inside and alike:
                 yield Guest(tensor=reading.tensor, host=band.writes, lead=0, stride=1)
             if band.writes in inside and reading.tensor in inside and reading.tensor in made:
                 if alike:
                     yield Guest(tensor=band.writes, host=reading.tensor, lead=0, stride=1)
-                elif band.rows == 1:
+                elif band.rows == 1 and not band.strips:
                     yield Guest(tensor=band.writes, host=reading.tensor, lead=reading.first, stride=reading.step)
 
 
+def _split(bands: Sequence[Band], tensor: str) -> bool:
+    """Whether a band reads from several strips of a tensor at once, which would have to lie one behind the other."""
+    spans = [r.span for band in bands for _, r in band.readings if r.tensor == tensor and r.span is not None]
+    return any(span.units > 1 and not _unit_by_unit(span) for span in spans)
+
+
+def _unit_by_unit(span: Span) -> bool:
+    """Whether each strip is made of the strip of the same number."""
+    return span.strips == span.units and span.first == 0 and span.step == span.count
+
+
 def _alike(band: Band, reading: Reading) -> bool:
-    """Whether each row of the output is made from the row of the same number."""
+    """Whether each unit of the output is made from the unit of the same number."""
     same = (reading.first, reading.step, reading.count) == (0, band.rows, band.rows)
-    return same and reading.access is Access.DENSE
+    return same and (reading.span is None or _unit_by_unit(reading.span)) and reading.access is Access.DENSE
 
 
 class _Lodging:
@@ -119,7 +133,7 @@ class _Lodging:
                 return False
             self.done[index] += 1
             if band.writes in self.places:
-                self.made[band.writes] += band.rows
+                self.made[band.writes] += band.makes
         return True
 
     def _free(self, fed: str) -> bool:
@@ -131,9 +145,9 @@ class _Lodging:
 
     def _fits(self, index: int, band: Band) -> bool:
         """Whether the rows that a band makes next find their slots free, but for what it may work in place on."""
-        first = self.done[index] * band.rows
-        fresh = {self._slot(band.writes, row) for row in range(first, first + band.rows)}
-        if len(fresh) < band.rows:
+        first = self.done[index] * band.makes
+        fresh = {self._slot(band.writes, unit) for unit in range(first, first + band.makes)}
+        if len(fresh) < band.makes:
             return False
         before = {name: self._oldest(name) for name in self.places}
         self.done[index] += 1
@@ -157,8 +171,8 @@ class _Lodging:
         """Whether the dying row is the very one that the band may work in place on."""
         return any(
             self._slot(name, row) == self._slot(band.writes, first + number)
-            and (band.rows == 1 or row == first + number)
-            for number in range(band.rows)
+            and (band.makes == 1 or row == first + number)
+            for number in range(band.makes)
         )
 
     def _slot(self, name: str, row: int) -> int:
@@ -168,5 +182,5 @@ class _Lodging:
     def _oldest(self, name: str) -> int:
         """The first row that some band still has to read; none where the tensor is an output."""
         made = self.made[name]
-        waiting = [max(0, r.begin(self.done[b])) for b, r in self.readers[name] if self.done[b] < self.bands[b].runs]
+        waiting = [r.oldest(self.done[b]) for b, r in self.readers[name] if self.done[b] < self.bands[b].runs]
         return min(waiting, default=made) if self.readers[name] else made

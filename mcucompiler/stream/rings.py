@@ -19,11 +19,6 @@ def rings(call: StreamCall) -> Iterator[Rows]:
     return (rows for rows in largest.rows if rows.offset is not None or rows.guest_of is not None)
 
 
-def ring_bytes(rows: Rows) -> int:
-    """Bytes of memory of a tensor's own in the stream's scratch."""
-    return 0 if rows.offset is None else rows.slots * rows.row_bytes
-
-
 def kernel_scratch_bytes(call: StreamCall) -> int:
     """Scratch of the kernels, which all bands share."""
     return max((band.call.scratch_bytes for band in call.bands), default=0)
@@ -31,9 +26,9 @@ def kernel_scratch_bytes(call: StreamCall) -> int:
 
 def describe_scratch(call: StreamCall) -> str:
     """The largest rings of a stream and what else its scratch holds, in a line for people."""
-    own = sorted((rows for rows in rings(call) if ring_bytes(rows)), key=ring_bytes, reverse=True)
-    parts = [f"{ring_bytes(rows):,} in {rows.slots} rows of {rows.tensor!r}" for rows in own[:_MOST_NAMED]]
-    rest = sum(map(ring_bytes, own[_MOST_NAMED:]))
+    own = sorted((rows for rows in rings(call) if rows.ring_bytes), key=lambda rows: rows.ring_bytes, reverse=True)
+    parts = [f"{rows.ring_bytes:,} in {_slots(rows)} of {rows.tensor!r}" for rows in own[:_MOST_NAMED]]
+    rest = sum(rows.ring_bytes for rows in own[_MOST_NAMED:])
     if rest:
         parts.append(f"{rest:,} in {len(own) - _MOST_NAMED} more rings")
     if kernel_scratch_bytes(call):
@@ -41,3 +36,8 @@ def describe_scratch(call: StreamCall) -> str:
     if call.state is not None:
         parts.append(f"{call.scratch_bytes - call.state:,} counters")
     return ", ".join(parts) or "nothing"
+
+
+def _slots(rows: Rows) -> str:
+    plural = "" if rows.slots == 1 else "s"
+    return f"{rows.slots} row{plural}" if rows.units == 1 else f"{rows.slots} strip{plural} (1/{rows.units} row each)"

@@ -19,13 +19,15 @@ from mcucompiler.schedule.overlaps import whole_words
 from mcucompiler.stream.columns import divisible
 from mcucompiler.stream.compose import Composer, GroupChoice
 from mcucompiler.stream.covers import Covers
-from mcucompiler.stream.images import row_bytes
+from mcucompiler.stream.images import COLUMN_AXIS, row_bytes
 from mcucompiler.stream.lives import Lives
 from mcucompiler.stream.patches import narrow_rings
 from mcucompiler.stream.types import Band, StreamCall
 
 _WAYS = ((1, False), (1, True), (2, False), (4, False))  # rows of a run, and whether with little scratch
 _COLUMNS = (2, 3, 4)  # column bands
+_STRIPS = range(4, 17)  # of a row; with fewer of them, rings are no smaller than those of whole rows
+_AHEAD = 2  # strips that a producer is ahead of a window, about
 _LONGEST_PATCHES = 10  # layers; the halo grows with each of them
 _MOST_LABELS = 64
 _MOST_EXPANSIONS = 3
@@ -154,25 +156,42 @@ class _Search:
         return self.lives.least_bytes(first, stop, apart=True) + rings // _COLUMNS[-1]
 
     def _least_rings(self, first: int, stop: int, *, whole: bool = False) -> tuple[int, int]:
-        """Bytes of the windows that bands read from tensors between them, and of the most scratch of a band.
+        """Bytes of the windows that bands read from tensors between them, and of the most scratch of a band."""
+        maker, tensors = self.composer.maker, self.composer.lowered.graph.tensors
+        scratch = max(
+            (
+                band.call.scratch_bytes
+                for index in range(first, stop)
+                if whole or not self._anew(first, index)
+                for band in maker.bands(index, 1, lean=True)
+            ),
+            default=0,
+        )
+        windows = self._windows(first, stop, whole=whole)
+        return sum(rows * row_bytes(tensors[name]) for name, rows in windows.items()), scratch
+
+    def _windows(self, first: int, stop: int, *, whole: bool) -> dict[str, int]:
+        """How many rows bands read at once of the tensors between them that cannot lodge with others.
 
         Expanded tensors, which may be made anew for each window, count only where they must be made ``whole``.
         """
         lowered, maker = self.composer.lowered, self.composer.maker
-        rings: dict[str, int] = {}
-        scratch = 0
+        windows: dict[str, int] = {}
         made = {name for index in range(first, stop) for name in lowered.steps[index].writes}
         for index in range(first, stop):
-            if not whole and (maker.expandable(index) or (index > first and maker.expandable(index - 1))):
+            if not whole and self._anew(first, index):
                 continue
-            scratch = max(scratch, *(band.call.scratch_bytes for band in maker.bands(index, 1, lean=True)))
             for band in maker.bands(index, 1):
                 lodged = {number for number, _ in band.readings if _in_place(band, number)}
                 for number, reading in band.readings:
                     if reading.tensor in made and number not in lodged and not self._guest(reading.tensor):
-                        size = reading.count * row_bytes(lowered.graph.tensors[reading.tensor])
-                        rings[reading.tensor] = max(size, rings.get(reading.tensor, 0))
-        return sum(rings.values()), scratch
+                        windows[reading.tensor] = max(reading.count, windows.get(reading.tensor, 0))
+        return windows
+
+    def _anew(self, first: int, index: int) -> bool:
+        """Whether a layer may expand anew for windows, or be what it is expanded for, in a stream from ``first``."""
+        maker = self.composer.maker
+        return maker.expandable(index) or (index > first and maker.expandable(index - 1))
 
     def _guest(self, tensor: str) -> bool:
         """Whether the layer that makes a tensor may work in place."""
@@ -192,6 +211,7 @@ class _Search:
                 stop = first + length
                 if stop <= self.stops[first] and self._possible(first, stop):
                     yield from map(self._known, self._groups(first, stop))
+        yield from map(self._known, self._strips())
         yield from self._patches()
 
     def _known(self, edge: Edge) -> Edge:
@@ -221,6 +241,37 @@ class _Search:
         """Whether what a stream makes before its last layer is read behind it: it may pay to go on to the reader."""
         lives = self.lives
         return any(first <= born < stop - 1 and lives.last[name] >= stop for name, born in lives.first.items())
+
+    def _strips(self) -> Iterator[Edge]:
+        """Groups in strips of rows, where these need less than anything that makes nothing anew for windows."""
+        for first, reach in enumerate(self.stops):
+            misses = 0
+            for stop in range(first + 1, reach + 1):
+                known = self.swift.bytes(first, stop)
+                if not self._possible(first, stop) or known <= self.floor or misses == _MOST_MISSES:
+                    continue
+                for promise, choice in self._strip_promises(first, stop):
+                    edge = self._edge(choice) if promise < known else None
+                    if edge is None:
+                        continue
+                    misses += 1
+                    if edge.bytes < known:
+                        misses, known = 0, edge.bytes
+                        yield edge
+
+    def _strip_promises(self, first: int, stop: int) -> Iterator[tuple[int, GroupChoice]]:
+        """The ways to run a group in strips, and about what they need."""
+        windows, tensors = self._windows(first, stop, whole=True), self.composer.lowered.graph.tensors
+        least, fed = self.lives.least_bytes(first, stop), self._begins(first, stop)
+        widths = {name: tensors[name].shape[COLUMN_AXIS] for name in windows}
+        for strips in _STRIPS:
+            if any(width % strips == 0 for width in widths.values()):
+                rings = sum(
+                    row_bytes(tensors[name]) * (rows - 1)
+                    + row_bytes(tensors[name]) * (_AHEAD if widths[name] % strips == 0 else strips) // strips
+                    for name, rows in windows.items()
+                )
+                yield least + rings, GroupChoice(first=first, stop=stop, strips=strips, fed=fed)
 
     def _patches(self) -> Iterator[Edge]:
         """Groups in column bands, where these may need less than anything that makes nothing anew for windows."""
@@ -317,7 +368,7 @@ class _Search:
 
     def _edge(self, choice: GroupChoice) -> Edge | None:
         """A stream; those of one row a run are remembered, as column bands are made of them."""
-        if choice.rows > 1 or choice.expansions or choice.columns > 1:
+        if choice.rows > 1 or choice.expansions or choice.columns > 1 or choice.strips > 1:
             return self._made(choice)
         if choice not in self._streams:
             self._streams[choice] = self._made(choice)

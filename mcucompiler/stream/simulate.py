@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import lcm
 
 from mcucompiler.stream.types import Access, Band, Reading
@@ -19,9 +20,9 @@ class Simulation:
 
     Attributes:
         order: index of the band of each run, in order; -1 for a pushed row.
-        slots: for each tensor between bands, how many rows it needs room for.
-        ahead: for each band, and each outside tensor that is read by rows, pairs (rows of the band's
-            output written, first row of the outside tensor still needed) at each of its runs.
+        slots: for each tensor between bands, how many units, rows or strips, it needs room for.
+        ahead: for each band, and each outside tensor that is read by rows, pairs (units of the band's
+            output written, first unit of the outside tensor still needed) at each of its runs.
     """
 
     order: tuple[int, ...]
@@ -46,7 +47,7 @@ def run_order(bands: Sequence[Band], heights: Mapping[str, int], fed: str | None
     maker = {band.writes: index for index, band in enumerate(bands)}
     waits = [
         [
-            (maker.get(r.tensor, -1), r.step, r.first + r.count, heights[r.tensor])
+            (maker.get(r.tensor, -1), _wanted(r, band.runs, heights[r.tensor]))
             for _, r in band.readings
             if r.tensor in maker or r.tensor == fed
         ]
@@ -58,7 +59,7 @@ def run_order(bands: Sequence[Band], heights: Mapping[str, int], fed: str | None
     ]
     done = [0] * len(bands)
     made = [0] * (len(bands) + 1)  # the last one counts pushed rows
-    rows = [band.rows for band in bands]
+    makes = [band.makes for band in bands]
     total = [band.runs for band in bands]
     left = heights[fed] if fed is not None else 0
 
@@ -66,11 +67,7 @@ def run_order(bands: Sequence[Band], heights: Mapping[str, int], fed: str | None
         run = done[band]
         if run == total[band]:
             return False
-        for source, step, end, height in waits[band]:
-            wanted = run * step + end
-            if made[source] < (wanted if wanted < height else height):
-                return False
-        return True
+        return all(made[source] >= wanted[run] for source, wanted in waits[band])
 
     at = len(bands) - 1
     while True:
@@ -79,7 +76,7 @@ def run_order(bands: Sequence[Band], heights: Mapping[str, int], fed: str | None
         if at >= 0:
             yield at
             done[at] += 1
-            made[at] += rows[at]
+            made[at] += makes[at]
         elif made[-1] < left:
             yield -1
             made[-1] += 1
@@ -112,7 +109,7 @@ def simulate(bands: Sequence[Band], heights: Mapping[str, int], fed: str | None 
             tracks[str(fed)].write(1, done)
             continue
         band = bands[index]
-        written = tracks[band.writes].write(band.rows, done)
+        written = tracks[band.writes].write(band.makes, done)
         for track in outside:
             # What this very run reads is still needed while it writes.
             ahead[index, track.name].append((written, track.oldest(done)))
@@ -126,48 +123,66 @@ def simulate(bands: Sequence[Band], heights: Mapping[str, int], fed: str | None 
 
 @dataclass(slots=True)
 class _Track:
-    """A tensor's rows while the stream runs; readers are (band, first, step, runs)."""
+    """A tensor's units while the stream runs; readers are (band, the first that it still reads in each of its runs)."""
 
     name: str
-    height: int
-    readers: list[tuple[int, int, int, int]]
+    size: int
+    readers: list[tuple[int, tuple[int, ...]]]
     unit: int
     made: int = 0
     slots: int = 0
 
     def oldest(self, done: Sequence[int]) -> int:
-        """The first row that some band still has to read; the height where there is none."""
-        oldest = self.height
-        for band, first, step, runs in self.readers:
-            run = done[band]
-            if run < runs:
-                begin = first + run * step
-                oldest = min(oldest, begin if begin > 0 else 0)
-        return oldest
+        """The first unit that some band still has to read; the number of all where there is none."""
+        return min((begins[done[band]] for band, begins in self.readers if done[band] < len(begins)), default=self.size)
 
-    def write(self, rows: int, done: Sequence[int]) -> int:
-        """Takes new rows; gives the number of all so far."""
-        self.made += rows
-        self.slots = max(self.slots, self.made - min(self.oldest(done), self.made - rows))
+    def write(self, units: int, done: Sequence[int]) -> int:
+        """Takes new units; gives the number of all so far."""
+        self.made += units
+        self.slots = max(self.slots, self.made - min(self.oldest(done), self.made - units))
         return self.made
 
 
 def _tracks(bands: Sequence[Band], heights: Mapping[str, int], fed: str | None) -> dict[str, _Track]:
     readings: dict[str, list[tuple[int, Reading]]] = {name: [] for name in heights}
     units = dict.fromkeys(heights, 1)
+    together = dict.fromkeys(heights, 1)
     for index, band in enumerate(bands):
-        units[band.writes] = lcm(units[band.writes], band.rows)
+        units[band.writes] = band.units
+        together[band.writes] = lcm(together[band.writes], band.makes)
         for _, reading in band.readings:
             if reading.access is not Access.WHOLE:
                 readings[reading.tensor].append((index, reading))
-                if reading.access is Access.DENSE:
-                    units[reading.tensor] = lcm(units[reading.tensor], reading.count)
+                together[reading.tensor] = lcm(together[reading.tensor], _together(reading))
+                if reading.span is not None:
+                    units[reading.tensor] = reading.span.units
     return {
         name: _Track(
             name=name,
-            height=height,
-            readers=[(b, r.first, r.step, bands[b].runs) for b, r in readings[name]],
-            unit=units[name],
+            size=height * units[name],
+            readers=[(b, _oldest(r, bands[b].runs)) for b, r in readings[name]],
+            unit=together[name],
         )
         for name, height in heights.items()
     }
+
+
+def _together(reading: Reading) -> int:
+    """Units that must lie one behind the other for a kernel, wherever the first of them lies."""
+    if reading.access is not Access.DENSE:
+        return 1
+    if reading.span is not None and reading.span.strips == 1:
+        return reading.count * reading.span.units
+    return reading.count
+
+
+@lru_cache(maxsize=1 << 12)
+def _wanted(reading: Reading, runs: int, height: int) -> tuple[int, ...]:
+    """For each run how many units must be there."""
+    return tuple(reading.needed(run, height) for run in range(runs))
+
+
+@lru_cache(maxsize=1 << 12)
+def _oldest(reading: Reading, runs: int) -> tuple[int, ...]:
+    """For each run the first unit that is still read."""
+    return tuple(reading.oldest(run) for run in range(runs))

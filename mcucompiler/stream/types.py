@@ -26,8 +26,43 @@ class Access(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Which columns a band reads that makes its rows in strips, a few pixels at a time.
+
+    Strip s reads the columns ``first + s * step`` and the ``count - 1`` after them; those outside the image are
+    padding.
+
+    Attributes:
+        first: the first column of strip 0; negative where that lies left of the image.
+        step: columns from strip to strip.
+        count: columns for a strip.
+        strips: that the band makes of a row.
+        width: columns of the image that is read.
+        units: strips in which the rows of this image come to be; 1 where they come whole.
+    """
+
+    first: int
+    step: int
+    count: int
+    strips: int
+    width: int
+    units: int
+
+    def begin(self, strip: int) -> int:
+        """The first column of the image that a strip reads."""
+        return max(0, self.first + strip * self.step)
+
+    def stop(self, strip: int) -> int:
+        """One past the last column of the image that a strip reads."""
+        return min(self.width, self.first + strip * self.step + self.count)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """Which rows of an input a band reads. Run n reads the rows ``first + n * step`` and the ``count - 1`` after them.
+
+    Where a band makes its rows in strips, n is the number of its row. What a stream counts of a tensor are units: its
+    rows, or the strips of these where it is made in strips.
 
     Attributes:
         tensor: its name.
@@ -40,6 +75,7 @@ class Reading:
         columns: in a part of a group that runs in column bands, the half-open range of columns of the image that the
             kernel reads, from each row; those outside the image are its padding. None for all columns.
         offset: bytes from the begin of a row, as the part has it, to the first of these columns.
+        span: the columns for each strip, in a stream that runs in strips; None for whole rows.
     """
 
     tensor: str
@@ -51,14 +87,30 @@ class Reading:
     edge: bool = False
     columns: tuple[int, int] | None = None
     offset: int = 0
+    span: Span | None = None
 
     def begin(self, run: int) -> int:
         """The first row that a run reads; may lie outside the image."""
-        return self.first + run * self.step
+        return self.first + (run if self.span is None else run // self.span.strips) * self.step
 
     def needed(self, run: int, height: int) -> int:
-        """How many rows of the image must be there for a run."""
-        return min(height, max(0, self.begin(run) + self.count))
+        """How many units of the image must be there for a run."""
+        rows = min(height, max(0, self.begin(run) + self.count))
+        if self.span is None or not rows:
+            return rows
+        columns = self.span.stop(run % self.span.strips)
+        return (rows - 1) * self.span.units - (-columns * self.span.units // self.span.width)
+
+    def oldest(self, run: int) -> int:
+        """The first unit of the image that a run or a later one reads."""
+        row = max(0, self.begin(run))
+        if self.span is None:
+            return row
+        # The next row may begin with the same rows at the left edge again.
+        again = not self.step or self.begin(run) < 0
+        return row * self.span.units + (
+            0 if again else self.span.begin(run % self.span.strips) * self.span.units // self.span.width
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -113,6 +165,7 @@ class Band:
         row_bytes: bytes of one of its rows.
         rows: rows that a run makes.
         runs: how often it runs.
+        strips: where a run makes no more than a strip of a row: the kernels, from left to right.
         macs: multiply-accumulates of the layer.
         recomputed_macs: those that are done more than once, counted as often as they are repeated.
         expansion: the layer in front of this one that it computes as well, chunk by chunk.
@@ -131,15 +184,28 @@ class Band:
     recomputed_macs: int = 0
     expansion: Expansion | None = None
     sums: str | None = None
+    strips: tuple[KernelCall, ...] = ()
+
+    @property
+    def units(self) -> int:
+        """How many strips make a row."""
+        return len(self.strips) or 1
+
+    @property
+    def makes(self) -> int:
+        """Units of its tensor that a run makes: rows, or one strip."""
+        return 1 if self.strips else self.rows
 
     @property
     def height(self) -> int:
         """Rows of the tensor that it makes."""
-        return self.rows * self.runs
+        return self.rows * self.runs // self.units
 
     @property
     def kernels(self) -> tuple[tuple[Node, KernelCall], ...]:
         """The kernel calls of a run, each with its node."""
+        if self.strips:
+            return tuple((self.node, call) for call in self.strips)
         if self.expansion is None:
             return ((self.node, kernel_call_of(self.call)),)
         expands = ((self.expansion.node, chunk.expand) for chunk in self.expansion.chunks)
@@ -161,12 +227,15 @@ def kernel_call_of(call: Call) -> KernelCall:
 class Rows:
     """Where the rows of a tensor lie while a stream runs.
 
-    Row r lies in slot r modulo ``slots``. Exactly one of these holds: the tensor is whole in a buffer
-    of the program (``offset`` and ``guest_of`` None), its slots lie in the stream's scratch
-    (``offset``), or each of its rows lies over the row of another tensor from which it was computed
-    and which nobody needs any more (``guest_of``).
+    Unit u, a row or a strip of one, lies in slot u modulo ``slots``. Exactly one of these holds: the tensor is whole in
+    a buffer of the program (``offset`` and ``guest_of`` None), its slots lie in the stream's scratch (``offset``), or
+    each of its rows lies over the row of another tensor from which it was computed and which nobody needs any more
+    (``guest_of``).
 
     A stream that is a column band of a group has only some columns of each row.
+
+    Where the rows of a ring of strips go on at its begin, a window may reach over its end: what lies in the first
+    ``tail`` bytes lies behind the ring as well.
 
     Attributes:
         tensor: its name.
@@ -174,11 +243,13 @@ class Rows:
         row_bytes: bytes of a row, as far as the stream has it.
         pitch: bytes of a whole row of the image.
         column: bytes from the begin of a whole row to the first column that the stream has.
-        slots: rows that memory is kept for.
+        slots: units that memory is kept for.
         offset: bytes from the start of the scratch to slot 0.
         guest_of: name of the tensor.
         lead: for a guest: row r lies where row ``lead + r * stride`` of the other tensor lay.
         stride: see ``lead``.
+        units: strips in which a row comes to be.
+        tail: bytes from the ring's begin that lie behind its end as well.
     """
 
     tensor: str
@@ -191,6 +262,18 @@ class Rows:
     guest_of: str | None = None
     lead: int = 0
     stride: int = 1
+    units: int = 1
+    tail: int = 0
+
+    @property
+    def unit_bytes(self) -> int:
+        """Bytes of a row, or of a strip of one."""
+        return self.row_bytes // self.units
+
+    @property
+    def ring_bytes(self) -> int:
+        """Bytes of memory of its own in the stream's scratch."""
+        return 0 if self.offset is None else self.slots * self.unit_bytes + self.tail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

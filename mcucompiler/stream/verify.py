@@ -7,6 +7,7 @@ rows that its receptive field covers, each byte with the tag of the very element
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -72,9 +73,13 @@ def _structure(call: StreamCall, graph: Graph) -> Iterator[str]:
             if name not in names:
                 yield f"the rows of {name!r} have no place"
         made = next((rows.height for rows in call.rows if rows.tensor == band.writes), band.height)
-        if band.height != made:
+        if band.height != made or band.runs % band.units:
             yield f"{band.node.name!r} makes {band.runs} times {band.rows} of the {made} rows of {band.writes!r}"
+        if any(rows.tensor == band.writes and rows.units != band.units for rows in call.rows):
+            yield f"{band.node.name!r} makes {band.units} strips of a row of {band.writes!r}, which has another number"
     for rows in call.rows:
+        if rows.units < 1 or rows.row_bytes % rows.units or rows.tail < 0:
+            yield f"a row of {rows.tensor!r} cannot be {rows.units} strips"
         tensor = graph.tensors.get(rows.tensor)
         if tensor is not None and rows.pitch * rows.height != tensor.size_bytes:
             yield f"{rows.height} rows of {rows.pitch} bytes are not all of {rows.tensor!r}"
@@ -92,13 +97,17 @@ def _scratch(call: StreamCall) -> Iterator[str]:
                 yield f"{rows.tensor!r} is a guest of {rows.guest_of!r}, which has no rows"
         elif rows.offset is not None and (rows.offset < 0 or rows.slots < 1):
             yield f"the ring of {rows.tensor!r} has {rows.slots} rows at {rows.offset}"
-        elif rows.offset is not None and rows.offset + rows.slots * rows.row_bytes > call.scratch_bytes:
+        elif rows.offset is not None and rows.offset + _ring_bytes(rows) > call.scratch_bytes:
             yield f"the ring of {rows.tensor!r} does not lie in the scratch of {call.scratch_bytes} bytes"
     longest = max((band.call.scratch_bytes for band in call.bands), default=0)
     if call.kernel_scratch + longest > call.scratch_bytes:
         yield f"{longest} bytes of scratch at {call.kernel_scratch} exceed the stream's {call.scratch_bytes}"
     if call.fed is not None and (call.state is None or call.state + 4 * (len(call.bands) + 1) > call.scratch_bytes):
         yield "the counters do not lie in the scratch"
+
+
+def _ring_bytes(rows: Rows) -> int:
+    return rows.slots * (rows.row_bytes // rows.units) + rows.tail
 
 
 def _edges(call: StreamCall, graph: Graph) -> Iterator[str]:
@@ -141,7 +150,7 @@ class _Replay:
             else:
                 break
         for band, runs in zip(self.call.bands, self.runs, strict=True):
-            if runs != band.runs or band.runs * band.rows != self.rows[band.writes].height:
+            if runs != band.runs or runs * band.rows != self.rows[band.writes].height * band.units:
                 yield f"{band.node.name!r} stops after {runs} runs of {band.rows} rows"
 
     def _state(self) -> Tags:
@@ -158,26 +167,38 @@ class _Replay:
     def _there(self, reading: Reading, run: int) -> bool:
         if reading.access is Access.WHOLE:
             return True
-        height = self.rows[reading.tensor].height
-        end = reading.first + run * reading.step + reading.count
-        return self._made(reading.tensor) >= min(height, max(0, end))
+        height, span = self.rows[reading.tensor].height, reading.span
+        line = run if span is None else run // span.strips
+        rows = min(height, max(0, reading.first + line * reading.step + reading.count))
+        if span is None or rows == 0:
+            return self._made(reading.tensor) >= rows
+        columns = span.first + run % span.strips * span.step + span.count
+        last = min(span.units, math.ceil(columns / (span.width // span.units)))
+        return self._made(reading.tensor) >= (rows - 1) * span.units + last
 
     def _made(self, name: str) -> int:
         if name == self.call.fed:
             return self.pushed
         if name in self.writer:
             band = self.writer[name]
-            return self.runs[self.call.bands.index(band)] * band.rows
-        return self.rows[name].height
+            return self.runs[self.call.bands.index(band)] * (1 if band.strips else band.rows)
+        return self.rows[name].height * self.rows[name].units
 
-    def _address(self, name: str, row: int) -> int:
-        """Where the C program has a row of a tensor."""
+    def _address(self, name: str, row: int, begin: int = 0) -> int:
+        """Where the C program has a byte of a row of a tensor."""
         rows: Rows = self.rows[name]
         if rows.guest_of is not None:
-            return self._address(rows.guest_of, rows.lead + row * rows.stride)
+            if rows.units == 1:
+                return self._address(rows.guest_of, rows.lead + row * rows.stride) + begin
+            strip, rest = divmod(begin, rows.row_bytes // rows.units)
+            host = self.rows[rows.guest_of]
+            return self._address(rows.guest_of, row, strip * (host.row_bytes // host.units)) + rest
         if rows.offset is None:
-            return self.around.starts[name] + row * rows.pitch + rows.column
-        return self.around.scratch + rows.offset + row % rows.slots * rows.row_bytes
+            return self.around.starts[name] + row * rows.pitch + rows.column + begin
+        if rows.units == 1:
+            return self.around.scratch + rows.offset + row % rows.slots * rows.row_bytes + begin
+        ring = rows.slots * (rows.row_bytes // rows.units)
+        return self.around.scratch + rows.offset + (row * rows.row_bytes + begin) % ring
 
     def _band(self, index: int) -> Iterator[str]:
         band, run = self.call.bands[index], self.runs[index]
@@ -191,11 +212,11 @@ class _Replay:
                     yield f"{who} makes a part of the columns of all of {reading.tensor!r}"
                 continue
             yield from self._agrees(band, number, reading, run, who)
-            first = reading.first + run * reading.step
+            first = reading.first + run // band.units * reading.step
             for row in range(max(first, 0), min(first + reading.count, self.rows[reading.tensor].height)):
-                begin, extent = self._share(reading)
+                begin, extent = self._share(reading, run)
                 yield from self._find(reading.tensor, row, who, begin, extent)
-                sources.append((number, self._address(reading.tensor, row) + begin, extent))
+                sources.append((number, self._address(reading.tensor, row, begin), extent))
             if reading.access is Access.DENSE and reading.count > 1:
                 begin = self._address(reading.tensor, first)
                 end = self._address(reading.tensor, first + reading.count - 1)
@@ -205,21 +226,22 @@ class _Replay:
 
     def _agrees(self, band: Band, number: int, reading: Reading, run: int, who: str) -> Iterator[str]:
         """The rows that the run is given must be those that the operator reads."""
-        node, rows = band.node, band.rows
+        node, first_made = band.node, run // band.units * band.rows
         if band.sums is not None:
             yield from self._adds(band, reading, run, who)
             return
         meant = node.op.input_range(
-            self.graph.ins(node), self.graph.outs(node), number, _ROW_AXIS, run * rows, (run + 1) * rows
+            self.graph.ins(node), self.graph.outs(node), number, _ROW_AXIS, first_made, first_made + band.rows
         )
         if band.expansion is not None and meant is not None:
             yield from self._expands(band, band.expansion, meant, who)
-        first = reading.first + run * reading.step
+        first = reading.first + run // band.units * reading.step
         if reading.edge:
             yield from self._interpolates(band, reading, meant, run, who)
         elif meant != (first, first + reading.count):
             yield f"{who} is given the rows {first} to {first + reading.count} of {reading.tensor!r} but reads {meant}"
         yield from self._agrees_in_columns(band, number, reading, who)
+        yield from self._agrees_in_strips(band, number, reading, run, who)
         height = self.rows[reading.tensor].height
         outside = first < 0 or first + reading.count > height
         if outside and reading.access not in (Access.POINTERS, Access.EACH):
@@ -248,12 +270,37 @@ class _Replay:
         begin = max(reading.columns[0], 0) * (held.pitch // source.shape[_COLUMN_AXIS])
         if held.column + reading.offset != begin:
             yield f"{who} begins at byte {held.column + reading.offset} of the rows of {reading.tensor!r}, not {begin}"
-        if reading.offset < 0 or sum(self._share(reading)) > held.row_bytes:
+        if reading.offset < 0 or sum(self._share(reading, 0)) > held.row_bytes:
             yield f"{who} reads columns of {reading.tensor!r} that are not there"
 
-    def _share(self, reading: Reading) -> tuple[int, int]:
+    def _agrees_in_strips(self, band: Band, number: int, reading: Reading, run: int, who: str) -> Iterator[str]:
+        """The columns that a strip is given must be those that the operator reads for it."""
+        span, node, held = reading.span, band.node, self.rows[reading.tensor]
+        if span is None:
+            if band.strips or held.units != 1:
+                yield f"{who} is not told which columns of {reading.tensor!r} it reads"
+            return
+        if (span.strips, span.units) != (band.units, held.units):
+            yield f"{who}: the strips of {reading.tensor!r} are not those that it counts"
+            return
+        width = self.graph.tensors[band.writes].shape[_COLUMN_AXIS] if band.strips else 0
+        first = run % band.units * width // band.units
+        meant: tuple[int, int] | None = (0, span.width)
+        if band.strips:
+            ins, outs = self.graph.ins(node), self.graph.outs(node)
+            meant = node.op.input_range(ins, outs, number, _COLUMN_AXIS, first, first + width // band.units)
+        begin = span.first + run % span.strips * span.step
+        if meant != (begin, begin + span.count) or span.width != self.graph.tensors[reading.tensor].shape[-1]:
+            yield f"{who} is given the columns {begin} to {begin + span.count} of {reading.tensor!r} but reads {meant}"
+
+    def _share(self, reading: Reading, run: int) -> tuple[int, int]:
         """First byte and number of bytes that a kernel reads of each row that the stream has."""
-        held = self.rows[reading.tensor]
+        held, span = self.rows[reading.tensor], reading.span
+        if span is not None:
+            column = span.first + run % span.strips * span.step
+            pixel = held.row_bytes // span.width
+            inside = min(column + span.count, span.width) - max(column, 0)
+            return max(column, 0) * pixel, inside * pixel
         if reading.columns is None:
             return 0, held.row_bytes
         width = self.graph.tensors[reading.tensor].shape[_COLUMN_AXIS]
@@ -311,7 +358,7 @@ class _Replay:
         """Some bytes of a row; all that the stream has of it where ``extent`` is None."""
         rows = self.rows[name]
         size = rows.row_bytes if extent is None else extent
-        start = self._address(name, row) + begin
+        start = self._address(name, row, begin)
         first = row * rows.pitch + rows.column + begin
         if not np.array_equal(self.arena[start : start + size], self.tags[name][first : first + size]):
             yield f"{who}: row {row} of {name!r} is not at arena byte {start}"
@@ -325,10 +372,11 @@ class _Replay:
         scratch = self.around.scratch + self.call.kernel_scratch
         size = band.call.scratch_bytes
         self.arena[scratch : scratch + size] = _GARBAGE
-        first, length = run * band.rows, self.rows[band.writes].row_bytes
-        start = self._address(band.writes, first)
+        made = self.rows[band.writes]
+        first, length = run // band.units * band.rows, made.row_bytes // made.units
+        start = self._address(band.writes, first, run % band.units * length)
         stop = start + band.rows * length
-        if self._address(band.writes, first + band.rows - 1) != stop - length:
+        if not band.strips and self._address(band.writes, first + band.rows - 1) != stop - length:
             yield f"{who}: the rows of {band.writes!r} do not lie one behind the other"
         if size and start < scratch + size and scratch < stop:
             yield f"{who}: the output lies in the kernel's scratch"
@@ -340,7 +388,10 @@ class _Replay:
                     yield f"{who}: the output at {start} lies over input {number} at {address}"
             if size and address < scratch + size and scratch < address + extent:
                 yield f"{who}: input {number} lies in the kernel's scratch"
-        self._put(band.writes, first, band.rows)
+        if band.strips:
+            self._put_strip(band.writes, first, run % band.units)
+        else:
+            self._put(band.writes, first, band.rows)
         if self.call.state is not None and (self._state() != _STATE).any():
             yield f"{who}: the counters are overwritten"
 
@@ -349,3 +400,15 @@ class _Replay:
         for row in range(first, first + count):
             start, tag = self._address(name, row), row * rows.pitch + rows.column
             self.arena[start : start + rows.row_bytes] = self.tags[name][tag : tag + rows.row_bytes]
+
+    def _put_strip(self, name: str, row: int, strip: int) -> None:
+        """A strip of a row, and behind the ring what of it must lie there as well."""
+        rows = self.rows[name]
+        length = rows.row_bytes // rows.units
+        start, tag = self._address(name, row, strip * length), row * rows.pitch + strip * length
+        self.arena[start : start + length] = self.tags[name][tag : tag + length]
+        if rows.offset is not None and rows.tail:
+            ring = self.around.scratch + rows.offset
+            size = max(0, min(length, rows.tail - (start - ring)))
+            behind = start + rows.slots * length
+            self.arena[behind : behind + size] = self.arena[start : start + size]
