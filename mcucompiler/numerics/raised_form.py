@@ -43,7 +43,7 @@ _FAR = 1 << 62
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Steps:
+class Steps:
     """Inequalities of C channels and K outputs: ``above * m + a >= need > below * m + a``, all raised; [C, K]."""
 
     above: Int64Array
@@ -51,6 +51,16 @@ class _Steps:
     has_above: BoolArray
     has_below: BoolArray
     need: Int64Array
+
+    def part(self, rows: Int64Array) -> Steps:
+        """Those of some channels."""
+        return Steps(
+            above=self.above[rows],
+            below=self.below[rows],
+            has_above=self.has_above[rows],
+            has_below=self.has_below[rows],
+            need=self.need[rows],
+        )
 
     def room(self, m: Int64Array) -> tuple[Int64Array, Int64Array, Int64Array]:
         """Least and greatest ``a`` at multipliers [C], and how their distance grows with ``m``."""
@@ -61,6 +71,20 @@ class _Steps:
         low, high = least.argmax(axis=1), greatest.argmin(axis=1)
         slope = self.above[rows, low] - self.below[rows, high]
         return least[rows, low], greatest[rows, high], slope
+
+
+def steps_of(form: RequantForm, index: Int64Array, least: Int64Array, greatest: Int64Array, raised: int) -> Steps:
+    """The inequalities of the channels ``index`` of a form, with accumulators that come raised by so many bits."""
+    factor = form.float_multipliers[index]
+    reached = float_thresholds(factor, form.zero_point, form.lo, form.hi, least, greatest)
+    outputs = output_steps(form.lo, form.hi) - form.zero_point
+    return Steps(
+        above=reached << raised,
+        below=(reached - 1) << raised,
+        has_above=reached <= greatest[:, None],
+        has_below=reached > least[:, None],
+        need=np.broadcast_to((2 * outputs - 1) << (form.shift + raised + 31), reached.shape),
+    )
 
 
 def find_raised_form(form: RequantForm, acc_lo: npt.ArrayLike, acc_hi: npt.ArrayLike) -> RaisedForm:
@@ -95,16 +119,10 @@ def _search(
 ) -> tuple[Int64Array, Int64Array]:
     """Offsets and multipliers of the channels ``index``; both 0 where there are none."""
     factor, shift = form.float_multipliers[index], form.shift + RAISED_BITS
-    reached = float_thresholds(factor, form.zero_point, form.lo, form.hi, least, greatest)
     outputs = output_steps(form.lo, form.hi) - form.zero_point
-    steps = _Steps(
-        above=reached << RAISED_BITS,
-        below=(reached - 1) << RAISED_BITS,
-        has_above=reached <= greatest[:, None],
-        has_below=reached > least[:, None],
-        need=np.broadcast_to((2 * outputs - 1) << (shift + 31), reached.shape),
-    )
-    middle = _middle_offsets(steps, factor, shift)
+    steps = steps_of(form, index, least, greatest, RAISED_BITS)
+    widest, first, last = widest_room(steps, factor, 32 + form.shift)
+    middle = ((first >> 1) + (last >> 1)) // widest
     offsets, multipliers = np.zeros(len(index), np.int64), np.zeros(len(index), np.int64)
     for more in (0, 1, -1):
         tried = np.clip(middle + more, -_LARGEST_OFFSET, _LARGEST_OFFSET)
@@ -117,13 +135,13 @@ def _search(
     return offsets, multipliers
 
 
-def _middle_offsets(steps: _Steps, factor: Float32Array, shift: int) -> Int64Array:
-    """For each channel the offset in the middle of the widest room."""
-    ideal = np.clip(factor.astype(np.float64) * 2.0 ** (32 + shift - RAISED_BITS), 1.0, MAX_MULTIPLIER).astype(np.int64)
+def widest_room(steps: Steps, factor: Float32Array, exponent: int) -> tuple[Int64Array, Int64Array, Int64Array]:
+    """For each channel the multiplier near ``factor * 2^exponent`` that leaves the widest room, and its bounds."""
+    ideal = np.clip(factor.astype(np.float64) * 2.0**exponent, 1.0, MAX_MULTIPLIER).astype(np.int64)
     low, high = np.maximum(ideal - (ideal >> _NEAR) - 1, 1), np.minimum(ideal + (ideal >> _NEAR) + 1, MAX_MULTIPLIER)
     while bool((low < high).any()):
         middle = (low + high) >> 1
         grows = steps.room(middle)[2] > 0
         low, high = np.where(grows & (low < high), middle + 1, low), np.where(grows, high, middle)
     first, last, _ = steps.room(low)
-    return np.asarray(((first >> 1) + (last >> 1)) // low)
+    return low, first, last

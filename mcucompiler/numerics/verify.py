@@ -40,8 +40,11 @@ def smmla(x: npt.ArrayLike, m: npt.ArrayLike, addend: npt.ArrayLike) -> Int64Arr
 def evaluate_requant(form: RequantForm, acc: npt.ArrayLike) -> Int64Array:
     """What the generated program computes from accumulators ``[M, ...]`` by the integer form of each channel."""
     values = np.asarray(acc, dtype=np.int64)
-    m = form.multipliers.astype(np.int64).reshape(-1, *[1] * (values.ndim - 1))
-    return np.clip(ssat8(smmla(values, m, form.addend) >> form.shift), form.lo, form.hi)
+    m, offset, difference = (
+        array.astype(np.int64).reshape(-1, *[1] * (values.ndim - 1))
+        for array in (form.multipliers, form.offsets, form.differences)
+    )
+    return np.clip(ssat8(smmla(values + offset, m, form.addend + difference) >> form.shift), form.lo, form.hi)
 
 
 def evaluate_add(form: AddForm, a: npt.ArrayLike, b: npt.ArrayLike) -> Int64Array:
@@ -80,9 +83,9 @@ def verify_requant_form(form: RequantForm, acc_lo: npt.ArrayLike, acc_hi: npt.Ar
     index = np.flatnonzero(form.proved)
     rule = _Rule(
         multipliers=form.multipliers[index].astype(np.int64)[:, None],
-        offsets=np.zeros((index.size, 1), np.int64),
+        offsets=form.offsets[index].astype(np.int64)[:, None],
         raised=0,
-        addend=form.addend,
+        addend=form.addend + form.differences[index].astype(np.int64)[:, None],
         shift=form.shift,
     )
     _compare_steps(form, rule, index, acc_lo, acc_hi)
@@ -107,14 +110,11 @@ def verify_raised_form(form: RequantForm, raised: RaisedForm, acc_lo: npt.ArrayL
         multipliers=raised.multipliers[index].astype(np.int64)[:, None],
         offsets=raised.offsets[index].astype(np.int64)[:, None],
         raised=RAISED_BITS,
-        addend=form.addend << RAISED_BITS,
+        addend=np.full((index.size, 1), form.addend << RAISED_BITS, np.int64),
         shift=form.shift + RAISED_BITS,
     )
-    shape = form.proved.shape
-    reach = np.stack([np.broadcast_to(np.asarray(acc, dtype=np.int64), shape)[index] for acc in (acc_lo, acc_hi)], 1)
-    sums = (reach << RAISED_BITS) + rule.offsets
-    if not 1 <= rule.shift <= 22 or bool((rule.multipliers <= 0).any()) or bool((sums != sums.astype(np.int32)).any()):
-        raise VerificationError(_STAGE, ["a raised form has a shift, a multiplier or a sum that is out of range"])
+    if not 1 <= rule.shift <= 22 or bool((rule.multipliers <= 0).any()):
+        raise VerificationError(_STAGE, ["a raised form has a shift or a multiplier that is out of range"])
     _compare_steps(form, rule, index, acc_lo, acc_hi)
 
 
@@ -125,16 +125,20 @@ class _Rule:
     multipliers: Int64Array
     offsets: Int64Array
     raised: int
-    addend: int
+    addend: Int64Array
     shift: int
 
     def of(self, acc: Int64Array) -> Int64Array:
         """What it makes of accumulators [N, ...]."""
-        return np.asarray(smmla((acc << self.raised) + self.offsets, self.multipliers, self.addend) >> self.shift)
+        return np.asarray(smmla(self.sums(acc), self.multipliers, self.addend) >> self.shift)
+
+    def sums(self, acc: Int64Array) -> Int64Array:
+        """What is multiplied."""
+        return np.asarray((acc << self.raised) + self.offsets)
 
     def steps(self, outputs: range) -> Int64Array:
         """The least accumulators that reach the outputs, [N, len(outputs)]."""
-        need = np.asarray([((k << self.shift) - self.addend) << 32 for k in outputs], dtype=np.int64)[None, :]
+        need = (np.asarray([k << self.shift for k in outputs], dtype=np.int64)[None, :] - self.addend) << 32
         sums = -(-need // self.multipliers)
         return np.asarray(-((self.offsets - sums) >> self.raised))
 
@@ -149,6 +153,9 @@ def _compare_steps(
     shape = form.proved.shape
     first = np.broadcast_to(np.asarray(acc_lo, dtype=np.int64), shape)[index][:, None]
     last = np.broadcast_to(np.asarray(acc_hi, dtype=np.int64), shape)[index][:, None]
+    ends = rule.sums(np.concatenate([first, last], axis=1))
+    if bool((ends != ends.astype(np.int32)).any()) or bool((np.abs(rule.addend) >= 2**30).any()):
+        raise VerificationError(_STAGE, ["a sum or an addend is out of range"])
     outputs = range(form.lo + 1, form.hi + 1)
     steps = rule.steps(outputs)
     _check_steps(rule, steps, outputs)
@@ -179,7 +186,10 @@ def _illegal_numbers(form: RequantForm) -> list[str]:
         causes.append(f"addend {form.addend} is not below 2^30")
     if not -128 <= form.lo <= form.hi <= 127:
         causes.append(f"clamp {form.lo}..{form.hi} is not within int8")
-    if not form.multipliers.shape == form.proved.shape == form.float_multipliers.shape:
+    if (
+        len({a.shape for a in (form.multipliers, form.proved, form.offsets, form.differences, form.float_multipliers)})
+        > 1
+    ):
         causes.append("the arrays differ in length")
     elif bool((form.multipliers[form.proved] <= 0).any()) or bool(form.multipliers[~form.proved].any()):
         causes.append("a proved multiplier is not positive, or an unproved one is not 0")

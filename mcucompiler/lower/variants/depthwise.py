@@ -39,7 +39,7 @@ from mcucompiler.lower.types import (
     ScratchArg,
     kernel,
 )
-from mcucompiler.lower.variants._depthwise_form import scheduled_form, trimmed
+from mcucompiler.lower.variants._depthwise_form import record_of, scheduled_form, trimmed, with_room_for_own_addends
 from mcucompiler.lower.variants._products import Tail, tail_of
 from mcucompiler.lower.variants._rows import (
     MOST_OPERATIONS,
@@ -89,6 +89,7 @@ class Depthwise:
     def lower(self, context: NodeContext) -> KernelCall:
         """One channel after the other."""
         window, layer = trimmed(window_of(context), _layer(context))
+        layer = with_room_for_own_addends(layer)
         proved = layer.form.proved
         tail = tail_of(layer.form, integer=bool(proved.any()), floating=not bool(proved.all()))
         plane, blocks = plane_of(window), row_blocks(window)
@@ -98,7 +99,7 @@ class Depthwise:
         form = scheduled_form(window, layer, tail, narrow=narrow, rows=rows)
         effort = _effort(window, plane, blocks, tail, form, int(proved.sum()))
         return KernelCall(
-            kernel=_kernel(window, tail, form, narrow=narrow, in_scratch=in_scratch, rows=rows),
+            kernel=_kernel(window, layer, tail, form, in_scratch=in_scratch, rows=rows),
             arguments=(
                 InputArg(index=0),
                 OutputArg(index=0),
@@ -130,9 +131,10 @@ def _reason(form: DepthwiseForm | str) -> str:
 
 
 def _kernel(
-    window: Window, tail: Tail, form: DepthwiseForm | str, *, narrow: bool, in_scratch: bool, rows: bool
+    window: Window, layer: WeightedLayer, tail: Tail, form: DepthwiseForm | str, *, in_scratch: bool, rows: bool
 ) -> Kernel:
     plane, blocks = plane_of(window), row_blocks(window)
+    narrow, record = is_narrow(layer.weights), record_of(window, layer)
     return kernel(
         "depthwise",
         f"dwconv{window.label}" + (f"_x{window.group_out}" if window.group_out > 1 else "") + "_band" * rows,
@@ -157,8 +159,9 @@ def _kernel(
         crowded="volatile " if blocks[0].outputs > _ROOMY else "",
         blocks=blocks,
         tail=tail,
-        record_words=2 + _weight_words(window, narrow),
-        image_words=window.channels_out * (2 + _weight_words(window, narrow)),
+        difference=record.difference,
+        record_words=record.words,
+        image_words=window.channels_out * record.words,
         image_in=window.ifmap[0] * window.ifmap[1] * window.in_stride,
         image_out=window.ofmap[0] * window.ofmap[1] * window.out_stride,
         row_in=window.ifmap[1] * window.in_stride,
@@ -180,15 +183,14 @@ def _overlaps(window: Window, rows: bool) -> tuple[Overlap, ...]:
     return (Overlap(input=0, output=0, same=True),) if same_places and fits else ()
 
 
-def _weight_words(window: Window, narrow: bool) -> int:
-    return -(-window.kernel[0] * window.kernel[1] // 4) if narrow else len(taps_of(window))
-
-
 def _records(layer: WeightedLayer, window: Window, narrow: bool) -> ConstantArray:
-    """For each channel: bias, multiplier (bit 31 set for a float one), taps as bytes or, beyond int8, as pairs."""
+    """For each channel: bias, multiplier (bit 31 set for a float one), taps as bytes or, beyond int8, as pairs.
+
+    The differences of the channels' addends, where there are any, are in the upper bits of the last word.
+    """
     channels, taps = layer.weights.shape
     if narrow:
-        octets = np.zeros((channels, _weight_words(window, narrow) * 4), np.int8)
+        octets = np.zeros((channels, -(-taps // 4) * 4), np.int8)
         octets[:, :taps] = layer.weights
         weights = octets.view("<u4")
     else:
@@ -196,12 +198,20 @@ def _records(layer: WeightedLayer, window: Window, narrow: bool) -> ConstantArra
         halves = np.array([(low, taps if high is None else high) for low, high in taps_of(window)])
         weights = np.ascontiguousarray(padded[:, halves].astype("<i2")).view("<u4").reshape(channels, -1)
     multiplier = np.where(layer.form.proved, layer.integer_bits, layer.float_bits | np.uint32(_FLOAT_FLAG))
-    words = [(layer.bias & 0xFFFFFFFF).astype(np.uint32)[:, None], multiplier[:, None], weights]
+    biases = layer.bias + layer.form.offsets
+    words = [(biases & 0xFFFFFFFF).astype(np.uint32)[:, None], multiplier[:, None], weights]
+    record = record_of(window, layer)
+    table = np.zeros((channels, record.words), np.uint32)
+    table[:, : 2 + weights.shape[1]] = np.concatenate(words, axis=1)
+    if record.difference is not None:
+        word, shift = record.difference
+        table[:, word] |= layer.form.differences.view(np.uint32) << np.uint32(shift)
     return ConstantArray(
         label="weights",
         ctype="uint32_t",
-        values=np.concatenate(words, axis=1).reshape(-1),
-        comment=f"for each channel: bias, multiplier (bit 31: float32), taps as {'bytes' if narrow else 'pairs'}",
+        values=table.reshape(-1),
+        comment=f"for each channel: bias, multiplier (bit 31: float32), taps as {'bytes' if narrow else 'pairs'}"
+        + ", difference of the addend" * layer.form.own_addends,
     )
 
 
