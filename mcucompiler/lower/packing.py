@@ -19,6 +19,7 @@ four consecutive bytes of an activation.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +44,6 @@ class Channels:
         proved: bool [M], whether the integer tail is exact.
         index: [M], where the channel lies in the output.
         raised: multipliers and offsets of the integer tail of raised sums, where it is exact for them only.
-        light: bool [M], whether the channel may be the second one in stacked weights.
     """
 
     weights: Int64Array
@@ -53,7 +53,6 @@ class Channels:
     proved: npt.NDArray[np.bool_]
     index: Int64Array
     raised: RaisedForm
-    light: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -95,7 +94,14 @@ def arrange_blocks(proved: npt.NDArray[np.bool_], size: int) -> BlockCounts:
     The last block of a kind is filled up by repeating a channel, which computes and stores it
     twice. Left-over proved channels join the float ones where that saves a block.
     """
-    exact, rest = _numbers(proved), _numbers(~proved)
+    return _arranged(proved.tobytes(), size)
+
+
+@lru_cache(maxsize=1024)
+def _arranged(proved: bytes, size: int) -> BlockCounts:
+    """``arrange_blocks`` of as many channels as there are bytes: bands of a layer are all divided alike."""
+    exact = [channel for channel, known in enumerate(proved) if known]
+    rest = [channel for channel, known in enumerate(proved) if not known]
     left = len(exact) % size
     if rest and _saves_a_block(rest, left, size):
         exact, rest = exact[:-left], sorted(rest + exact[-left:])
@@ -160,22 +166,16 @@ def _chunks(channels: list[int], size: int) -> tuple[tuple[int, ...], ...]:
     return tuple((block + block[-again:] * size)[:size] for block in blocks)
 
 
-def pack_stream(
-    channels: Channels, *, block: int, steps: int, narrow: bool, stacked: bool = False
-) -> tuple[Word, BlockCounts]:
+def pack_stream(channels: Channels, counts: BlockCounts, *, steps: int, narrow: bool, stacked: bool = False) -> Word:
     """The words of one group of output channels.
 
     Args:
         channels: the group.
-        block: output channels in a block, even.
+        counts: its blocks, of evenly many channels.
         steps: steps of two inputs.
         narrow: whether weights are packed as bytes.
         stacked: whether they are stacked.
-
-    Raises:
-        ValueError: the channels cannot be stacked.
     """
-    counts = _arranged(channels, block, stacked)
     order = step_order(channels.weights.shape[1], steps)
     padded = np.concatenate([channels.weights, np.zeros((len(channels.weights), 1), np.int64)], axis=1)
     words: list[Word] = [_words([len(counts.integer), len(counts.floating)])]
@@ -187,17 +187,7 @@ def pack_stream(
             biases, bits = _raise_second(channels, picked, floating)
             weights[1::2] -= weights[::2] < 0
         words += [_words(biases), _pack_weights(weights, narrow), bits, _halves(channels.index[picked])]
-    return np.concatenate(words), counts
-
-
-def _arranged(channels: Channels, block: int, stacked: bool) -> BlockCounts:
-    if not stacked:
-        return arrange_blocks(channels.proved, block)
-    for raised in (channels.raised.found, np.zeros_like(channels.proved)):
-        counts = arrange_pairs(channels.proved, raised, channels.light, block)
-        if counts is not None:
-            return counts
-    raise ValueError("too many channels cannot be the second of a pair")
+    return np.concatenate(words)
 
 
 def _raise_second(channels: Channels, picked: list[int], floating: bool) -> tuple[Int64Array, Word]:

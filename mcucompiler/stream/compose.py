@@ -35,8 +35,7 @@ class GroupChoice:
         fed: tensor whose rows the caller pushes.
         columns: how many column bands the group runs in, one after the other; in several of them bands make one row
             a run, nothing is made anew for windows, and no rows are pushed.
-        strips: in how many runs bands make a row, as far as they can; in several of them nothing is made anew for
-            windows, and there is one column band.
+        strips: in how many runs bands make a row, as far as they can; in several of them there is one column band.
     """
 
     first: int
@@ -59,6 +58,8 @@ class Composer:
     def __init__(self, lowered: Lowered) -> None:
         self.lowered = lowered
         self.maker = BandMaker(lowered)
+        self.streams: dict[GroupChoice, LoweredStep | None] = {}
+        self._in_units: dict[tuple[Band, tuple[int, ...]], Band] = {}
         self._simulations: dict[tuple[int, int], Simulation | None] = {}
         self._readers: dict[str, set[int]] = {}
         for index, step in enumerate(lowered.steps):
@@ -69,7 +70,12 @@ class Composer:
             self._holders[stored.place.buffer] = self._holders.get(stored.place.buffer, 0) + 1
 
     def stream(self, choice: GroupChoice) -> LoweredStep | None:
-        """The step that runs a group of layers as a stream; None where they cannot."""
+        """The step that runs a group of layers as a stream, made only once; None where they cannot."""
+        if choice not in self.streams:
+            self.streams[choice] = self._made(choice)
+        return self.streams[choice]
+
+    def _made(self, choice: GroupChoice) -> LoweredStep | None:
         layers = self.lowered.steps[choice.first : choice.stop]
         bands = self._bands(choice)
         if bands is None:
@@ -105,7 +111,7 @@ class Composer:
             last = index + 1 if expanded else index
             if last >= choice.stop or not self.maker.height(last):
                 return None
-            band = self.maker.expanded(index, choice.rows, lean=choice.lean) if expanded else None
+            band = self._expanded(index, choice) if expanded else None
             made = (band,) if band else () if expanded else self.maker.bands(index, choice.rows, lean=choice.lean)
             if not made:
                 return None
@@ -115,8 +121,15 @@ class Composer:
             index = last + 1
         if choice.strips == 1:
             return bands
-        divided = with_units(self.lowered.graph, bands, choice.strips, choice.fed)
-        return divided if any(band.strips for band in divided) else None
+        divided = with_units(self.lowered.graph, bands, choice.strips, choice.fed, self._in_units)
+        return divided if any(band.units > 1 for band in divided) else None
+
+    def _expanded(self, index: int, choice: GroupChoice) -> Band | None:
+        """The band of an expanding layer and the one that follows, in strips if it can be."""
+        strips = None
+        if choice.strips > 1:
+            strips = self.maker.expanded(index, choice.rows, lean=choice.lean, strips=choice.strips)
+        return strips or self.maker.expanded(index, choice.rows, lean=choice.lean)
 
     def _simulated(self, choice: GroupChoice, bands: Sequence[Band], heights: Mapping[str, int]) -> Simulation | None:
         """The run of a stream; that of one row a run is remembered, as it is the same for all its columns."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mcucompiler.stream.simulate import Simulation
-from mcucompiler.stream.types import Access, Band, Reading, Span
+from mcucompiler.stream.types import Access, Band, Reading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +49,17 @@ def find_guests(
     """
     found: dict[str, Guest] = {}
     hosts: dict[str, list[Guest]] = {}
+    readers: dict[str, list[tuple[int, Reading]]] = {}
+    for index, band in enumerate(bands):
+        for _, reading in band.readings:
+            readers.setdefault(reading.tensor, []).append((index, reading))
     for guest in _candidates(bands, inside, unit_bytes):
         known = hosts.get(guest.host, [])
         taken = guest.tensor in found or guest.host in found or guest.tensor in hosts or guest.host == fed
         if taken or unit_bytes[guest.tensor] > unit_bytes[guest.host] or _split(bands, guest.tensor):
             continue
         slots = simulation.slots[guest.host] if guest.host in inside else sizes[guest.host]
-        if _Lodging(bands, simulation, [*known, guest], slots, fed).holds():
+        if _Lodging(bands, simulation, readers, [*known, guest], slots, fed).holds():
             found[guest.tensor] = guest
             hosts[guest.host] = [*known, guest]
     return found
@@ -76,25 +80,20 @@ def _candidates(bands: Sequence[Band], inside: Sequence[str], unit_bytes: Mappin
             if band.writes in inside and reading.tensor in inside and reading.tensor in made:
                 if alike:
                     yield Guest(tensor=band.writes, host=reading.tensor, lead=0, stride=1)
-                elif band.rows == 1 and not band.strips:
+                elif band.rows == band.units == 1:
                     yield Guest(tensor=band.writes, host=reading.tensor, lead=reading.first, stride=reading.step)
 
 
 def _split(bands: Sequence[Band], tensor: str) -> bool:
     """Whether a band reads from several strips of a tensor at once, which would have to lie one behind the other."""
     spans = [r.span for band in bands for _, r in band.readings if r.tensor == tensor and r.span is not None]
-    return any(span.units > 1 and not _unit_by_unit(span) for span in spans)
-
-
-def _unit_by_unit(span: Span) -> bool:
-    """Whether each strip is made of the strip of the same number."""
-    return span.strips == span.units and span.first == 0 and span.step == span.count
+    return any(span.units > 1 and not span.same for span in spans)
 
 
 def _alike(band: Band, reading: Reading) -> bool:
     """Whether each unit of the output is made from the unit of the same number."""
     same = (reading.first, reading.step, reading.count) == (0, band.rows, band.rows)
-    return same and (reading.span is None or _unit_by_unit(reading.span)) and reading.access is Access.DENSE
+    return same and (reading.span is None or reading.span.same) and reading.access is Access.DENSE
 
 
 class _Lodging:
@@ -103,21 +102,28 @@ class _Lodging:
     Args:
         bands: in topological order.
         simulation: the run.
+        readers: of each tensor: bands and what they read.
         guests: of one host.
         slots: of the host.
         fed: tensor whose rows are pushed.
     """
 
     def __init__(
-        self, bands: Sequence[Band], simulation: Simulation, guests: Sequence[Guest], slots: int, fed: str | None
+        self,
+        bands: Sequence[Band],
+        simulation: Simulation,
+        readers: Mapping[str, Sequence[tuple[int, Reading]]],
+        guests: Sequence[Guest],
+        slots: int,
+        fed: str | None,
     ) -> None:
-        self.bands, self.order, self.slots, self.fed = bands, simulation.order, slots, fed
+        self.bands, self.slots, self.fed = bands, slots, fed
         host = guests[0].host
         self.places = {host: (0, 1), **{guest.tensor: (guest.lead, guest.stride) for guest in guests}}
-        self.readers = {
-            name: [(b, r) for b, band in enumerate(bands) for _, r in band.readings if r.tensor == name]
-            for name in self.places
-        }
+        self.readers = {name: readers.get(name, ()) for name in self.places}
+        concerned = {b for found in self.readers.values() for b, _ in found} | {-1}
+        concerned |= {b for b, band in enumerate(bands) if band.writes in self.places}
+        self.order = [index for index in simulation.order if index in concerned]
         self.done = [0] * len(bands)
         self.made = dict.fromkeys(self.places, 0)
 

@@ -21,7 +21,7 @@ from mcucompiler.machine.blocks.depthwise import (
 )
 from mcucompiler.machine.blocks.depthwise_channel import Lines, Taps, channel_start, pack_lines
 from mcucompiler.machine.blocks.depthwise_form import packed_pairs, packed_segments
-from mcucompiler.machine.interpret import Memory, run_code
+from tests.support.interpret import Memory, run_code
 
 SHIFT, ADDEND, MULTIPLIER = 4, (5 << 4) + 8, 0x00100000
 FRAME, RECORD, PLANE_AT, OUTPUT_AT = 0x1000, 0x2000, 0x4000, 0x8000
@@ -126,7 +126,7 @@ def test_packing_a_plane(packed: bool, rows: bool) -> None:
     )
     registers = {"r0": RECORD if rows else OUTPUT_AT, "r1": PLANE_AT, "r2": PLANE_AT + 40, "r3": zero & 0xFFFFFFFF}
     registers["r4"] = channel
-    loop, whole = (compile_block(pack_lines(lines, n, loop=n == 1)) for n in (1, 2))
+    loop, whole = (compile_block(pack_lines(lines, n, n == 1)) for n in (1, 2))
     state = dict(registers)
     for _ in range(2):
         state |= run_code(loop, state, memory)

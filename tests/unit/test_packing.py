@@ -91,9 +91,14 @@ def test_a_stream_read_back_gives_the_sums(seed: int, kind: str, block: int, inp
             offsets=np.where(raised, rng.integers(-200, 200, channels), 0).astype(np.int32),
             multipliers=np.where(raised, rng.integers(1, 2**31, channels), 0).astype(np.int32),
         ),
-        light=np.ones(channels, np.bool_),
     )
-    words, _ = pack_stream(layer, block=block, steps=steps, narrow=narrow, stacked=stacked)
+    counts = (
+        arrange_pairs(proved, raised, np.ones(channels, np.bool_), block)
+        if stacked
+        else arrange_blocks(layer.proved, block)
+    )
+    assert counts is not None
+    words = pack_stream(layer, counts, steps=steps, narrow=narrow, stacked=stacked)
     x = np.concatenate([rng.integers(-128, 128, inputs), np.zeros(4 + 2 * steps, np.int64)])
     fours = x[: -(-inputs // 4) * 4].reshape(-1, 4)[:, [0, 2, 1, 3]].reshape(-1)
     columns = np.concatenate([fours, np.zeros(2 * steps, np.int64)])[: 2 * steps].reshape(-1, 2)

@@ -6,15 +6,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
-from mcucompiler.lower.packing import is_narrow
-from mcucompiler.lower.variants._products import Tail
 from mcucompiler.lower.variants._rows import Load, RowBlock, plane_of, row_blocks, tap_words, taps_of
+from mcucompiler.lower.variants._tail import Tail
 from mcucompiler.lower.variants._weighted import INT8_RANGE, Int64Array, WeightedLayer
 from mcucompiler.lower.variants._window import Window
-from mcucompiler.machine.blocks.depthwise import OFFSET, WORD, RowForm, Term
+from mcucompiler.machine.blocks.depthwise import OFFSET, RowForm, Term
 from mcucompiler.machine.blocks.depthwise_channel import Lines, Taps
 from mcucompiler.machine.blocks.depthwise_form import (
     DepthwiseForm,
@@ -25,6 +25,8 @@ from mcucompiler.machine.blocks.depthwise_form import (
 )
 from mcucompiler.machine.blocks.depthwise_function import depthwise_function
 from mcucompiler.machine.errors import MachineError
+from mcucompiler.machine.value import WORD
+from mcucompiler.numerics.forms import RequantForm
 from mcucompiler.numerics.integer_form import accumulator_range
 from mcucompiler.numerics.own_addend import with_own_addends
 from mcucompiler.numerics.requantize import wrap32
@@ -56,15 +58,23 @@ def scheduled_form(
     refusal = _refusal(window, narrow)
     if refusal is not None:
         return refusal
+    plain = window.stride == (1, 1) and window.dilation[1] == 1
+    best = _best_form(window, tail, rows, plain and bool(packable(layer).all()))
+    record = record_of(window, narrow, own=layer.form.own_addends)
+    return best if isinstance(best, str) else replace(best, difference=record.difference, record_words=record.words)
+
+
+@lru_cache(maxsize=1024)
+def _best_form(window: Window, tail: Tail, rows: bool, packable: bool) -> DepthwiseForm | str:
+    """``scheduled_form``; ``packable``: whether sums may be packed."""
     few = 1 if rows else None  # planning streams asks for many bands
     best = _best([_dual_form(window, tail, most, rows=rows) for most in _DUAL_SUMS[:few]])
-    if window.stride == (1, 1) and window.dilation[1] == 1 and bool(packable(layer).all()):
+    if packable:
         packed = _best([_packed_form(window, tail, most, rows=rows) for most in _PACKED_SUMS[:few]])
         best = packed if _cycles(packed) < _PACKED_GAIN * _cycles(best) else best
     if math.isinf(_cycles(best)):
         return "the pixels of a row lie too far apart, or the sums find no registers"
-    record = record_of(window, layer)
-    return replace(best, difference=record.difference, record_words=record.words)
+    return best
 
 
 def _best(forms: Sequence[DepthwiseForm]) -> DepthwiseForm:
@@ -88,11 +98,11 @@ class Record:
     difference: tuple[int, int] | None
 
 
-def record_of(window: Window, layer: WeightedLayer) -> Record:
-    """The record of the layer's channels."""
-    taps, narrow = window.kernel[0] * window.kernel[1], is_narrow(layer.weights)
+def record_of(window: Window, narrow: bool, *, own: bool) -> Record:
+    """The record of a channel; ``own``: whether there are addends of channels' own."""
+    taps = window.kernel[0] * window.kernel[1]
     words = _HEADER_WORDS + (-(-taps // WORD) if narrow else len(taps_of(window)))
-    if not layer.form.own_addends:
+    if not own:
         return Record(words=words, difference=None)
     if narrow and taps % WORD in (1, 2):
         return Record(words=words, difference=(words - 1, 8 * (taps % WORD)))
@@ -104,9 +114,15 @@ def with_room_for_own_addends(layer: WeightedLayer) -> WeightedLayer:
     if layer.form.all_proved or not bool(layer.form.proved.any()):
         return layer
     room = OFFSET - 1 - _largest(layer)
-    reach = accumulator_range(layer.weights, layer.bias, *INT8_RANGE)
-    form = with_own_addends(layer.form, *reach, np.where(room >= 0, room, 2 * OFFSET))
-    return replace(layer, form=form)
+    least, greatest = accumulator_range(layer.weights, layer.bias, *INT8_RANGE)
+    most = np.where(room >= 0, room, 2 * OFFSET)
+    return replace(layer, form=_with_own_addends(layer.form, least.tobytes(), greatest.tobytes(), most.tobytes()))
+
+
+@lru_cache(maxsize=1024)
+def _with_own_addends(form: RequantForm, least: bytes, greatest: bytes, room: bytes) -> RequantForm:
+    """``with_own_addends`` on the bytes of arrays: bands of a layer share one form."""
+    return with_own_addends(form, *(np.frombuffer(values, np.int64) for values in (least, greatest, room)))
 
 
 def packable(layer: WeightedLayer) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

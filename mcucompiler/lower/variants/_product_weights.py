@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from mcucompiler.lower.packing import Channels, arrange_pairs, is_narrow
+from mcucompiler.lower.packing import BlockCounts, Channels, arrange_blocks, arrange_pairs, is_narrow
 from mcucompiler.lower.variants._weighted import INT8_RANGE, Int64Array, WeightedLayer
-from mcucompiler.numerics.forms import RAISED_BITS, RaisedForm
+from mcucompiler.numerics.forms import RAISED_BITS, RaisedForm, RequantForm
 from mcucompiler.numerics.integer_form import accumulator_range
 from mcucompiler.numerics.raised_form import LARGEST_RAISED, find_raised_form
 from mcucompiler.numerics.staircase import MAX_SHIFT
@@ -45,7 +47,33 @@ def raised_form(layer: WeightedLayer) -> RaisedForm:
     if layer.form.all_proved or not bool(layer.form.proved.any()):
         nothing = np.zeros(len(layer.weights), np.int32)
         return RaisedForm(offsets=nothing, multipliers=nothing.copy())
-    return find_raised_form(layer.form, *accumulator_range(layer.weights, layer.bias, *INT8_RANGE))
+    least, greatest = accumulator_range(layer.weights, layer.bias, *INT8_RANGE)
+    return _raised_form(layer.form, least.tobytes(), greatest.tobytes())
+
+
+@lru_cache(maxsize=1024)
+def _raised_form(form: RequantForm, least: bytes, greatest: bytes) -> RaisedForm:
+    """``find_raised_form`` on the bytes of arrays: bands of a layer share one form."""
+    return find_raised_form(form, np.frombuffer(least, np.int64), np.frombuffer(greatest, np.int64))
+
+
+def arranged(
+    layer: WeightedLayer, raised: RaisedForm | None, parts: Sequence[slice], size: int
+) -> tuple[BlockCounts, ...]:
+    """Blocks of ``size`` channels of each part of a layer; by pairs for stacked weights, where ``raised`` is given."""
+    proved = layer.form.proved
+    if raised is None:
+        return tuple(arrange_blocks(proved[part], size) for part in parts)
+    light, none = _light(layer), np.zeros_like(proved)
+    found = [
+        arrange_pairs(proved[part], raised.found[part], light[part], size)
+        or arrange_pairs(proved[part], none[part], light[part], size)
+        for part in parts
+    ]
+    blocks = tuple(counts for counts in found if counts is not None)
+    if len(blocks) < len(parts):
+        raise ValueError("too many channels cannot be the second of a pair")
+    return blocks
 
 
 def channels_of(layer: WeightedLayer, part: slice, places: Int64Array, raised: RaisedForm | None) -> Channels:
@@ -60,7 +88,6 @@ def channels_of(layer: WeightedLayer, part: slice, places: Int64Array, raised: R
         proved=layer.form.proved[part],
         index=places[part],
         raised=RaisedForm(offsets=offsets[part], multipliers=multipliers[part]),
-        light=_light(layer)[part],
     )
 
 

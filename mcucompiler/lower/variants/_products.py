@@ -9,19 +9,22 @@ scheduled form in assembly beside the portable one that defines it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from mcucompiler.ir.graph import Array
 from mcucompiler.lower.packing import BlockCounts, pack_stream
 from mcucompiler.lower.types import ConstantArg, ConstantArray
 from mcucompiler.lower.variants._product_blocks import PORTABLE_STEPS, Block, Output, portable_body
-from mcucompiler.lower.variants._product_weights import Weights, channels_of, raised_form
-from mcucompiler.lower.variants._weighted import INT8_RANGE, Int64Array, WeightedLayer
+from mcucompiler.lower.variants._product_weights import Weights, arranged, channels_of, raised_form
+from mcucompiler.lower.variants._tail import Tail, tail_of
+from mcucompiler.lower.variants._weighted import Int64Array, WeightedLayer, later
 from mcucompiler.machine.blocks.product_blocks import FARTHEST, ProductForm
 from mcucompiler.machine.blocks.products import Effort, product_function
-from mcucompiler.numerics.integer_form import RequantForm
+from mcucompiler.words import counted
 
 _BODY, _REST_BODY = 12, 4  # steps in the body of the loop over inputs, for most pixels and for those left over
 _WHOLE_BODY = 12  # sums of up to so many steps need no loop, in kernels that layers share
@@ -34,25 +37,6 @@ _WIDE_STEP, _WIDE_BLOCK = 3, 40  # instructions of the portable form besides loa
 _TAIL_COST = {"integer": 3, "float": 9}  # instructions of an output element in the portable form
 _PORTABLE_STACK_BYTES = 80
 _PORTABLE_CYCLES = 1.0  # estimated cycles per instruction of what the C compiler orders
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tail:
-    """The requantization literals of a kernel.
-
-    Attributes:
-        shift: of the integer tail.
-        integer: whether some channels have an integer tail.
-        floating: whether some channels have a float tail.
-        lo: least output, None where saturation to int8 sees to it.
-        hi: greatest output, likewise.
-    """
-
-    shift: int
-    integer: bool
-    floating: bool
-    lo: int | None
-    hi: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +89,11 @@ class Blocking:
 
     def blocks(self, tail: Tail) -> tuple[Block, ...]:
         """The kinds of blocks: that of ``whole`` pixels, and that of the ``rest``."""
-        kinds = ((self.whole, True), (self.rest, False))
-        return tuple(self._block(pixels, self._form(pixels, tail, whole=whole)) for pixels, whole in kinds if pixels)
+        return tuple(self._block(pixels, self._form(pixels, tail, whole=whole)) for pixels, whole in self._kinds())
+
+    def _kinds(self) -> Iterator[tuple[int, bool]]:
+        """Pixels of each kind of blocks, and whether it is that of most."""
+        return ((pixels, whole) for pixels, whole in ((self.whole, True), (self.rest, False)) if pixels)
 
     def _cut(self, *, whole: bool) -> tuple[int, int]:
         """Steps before the loop over inputs, and in its body; 0 where there is none."""
@@ -162,46 +149,47 @@ class Blocking:
             lines=product_function(form).lines if form is not None else (),
         )
 
-    def effort(self, counts: BlockCounts, tail: Tail) -> Effort:
-        """Instructions and estimated cycles of one group of channels over all pixels, without filling the columns."""
+    def effort(self, groups: Iterable[BlockCounts], tail: Tail) -> Effort:
+        """Instructions and estimated cycles of groups of channels over all pixels, without filling the columns."""
         instructions, cycles = 0, 0.0
-        for pixels, times, whole in ((self.whole, self.pixels // self.whole, True), (self.rest, 1, False)):
-            if pixels:
-                form = self._form(pixels, tail, whole=whole)
-                one = self._portable_effort(pixels, counts) if form is None else self._effort(form, counts)
-                instructions += times * one.instructions
-                cycles += times * one.cycles
+        alike = Counter((len(counts.integer), len(counts.floating)) for counts in groups)
+        for pixels, whole in self._kinds():
+            form = self._form(pixels, tail, whole=whole)
+            runs = self.pixels // self.whole if whole else 1
+            for (integer, floating), times in alike.items():
+                one = self._effort(pixels, form, integer, floating)
+                instructions += runs * times * one.instructions
+                cycles += runs * times * one.cycles
         return Effort(instructions=instructions, cycles=cycles)
 
-    def _effort(self, form: ProductForm, counts: BlockCounts) -> Effort:
-        return product_function(form).effort(form, self.steps, len(counts.integer), len(counts.floating))
-
-    def _portable_effort(self, pixels: int, counts: BlockCounts) -> Effort:
+    def _effort(self, pixels: int, form: ProductForm | None, integer: int, floating: int) -> Effort:
+        """Of one group with so many blocks of each kind over the pixels of a block."""
+        if form is not None:
+            return product_function(form).effort(form, self.steps, integer, floating)
         step = self.channels + pixels + self.channels * pixels + _WIDE_STEP
         outputs = self.channels * pixels
         instructions = sum(
             blocks * (self.steps * step + _WIDE_BLOCK + outputs * _TAIL_COST[kind])
-            for kind, blocks in (("integer", len(counts.integer)), ("float", len(counts.floating)))
+            for kind, blocks in (("integer", integer), ("float", floating))
         )
         return Effort(instructions=instructions, cycles=instructions * _PORTABLE_CYCLES)
 
     def stack_bytes(self, tail: Tail) -> int:
         """Stack of the deepest function of products."""
-        forms = (block.form for block in self.blocks(tail))
+        forms = (self._form(pixels, tail, whole=whole) for pixels, whole in self._kinds())
         return max(_PORTABLE_STACK_BYTES if form is None else product_function(form).stack_bytes for form in forms)
 
     def reason(self, tail: Tail) -> str:
         """What the report says about the code."""
         form = self._form(self.whole, tail, whole=True)
-        kind = f"{self.channels} channels x {self.whole} pixels"
+        kind = f"{counted(self.channels, 'channel')} x {counted(self.whole, 'pixel')}"
         if form is None:
             return f"{kind}, portable: weights beyond int8"
         done = product_function(form)
-        loop = f", {done.loop.cycles:g} an iteration of {form.unroll} steps" if form.unroll else ""
+        loop = f", {done.loop.cycles:g} an iteration of {counted(form.unroll, 'step')}" if form.unroll else ""
+        head = f"{done.head.cycles:g} for {counted(form.head, 'step')}"
         weights = ", stacked weights" if self.stacked else ""
-        return (
-            f"{kind} in scheduled assembly{weights}; estimated cycles: {done.head.cycles:g} for {form.head} steps{loop}"
-        )
+        return f"{kind} in scheduled assembly{weights}; estimated cycles: {head}{loop}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -309,40 +297,33 @@ def pack_layer(
     size = len(layer.weights) // groups
     raised = raised_form(layer) if blocking.stacked else None
     places = np.arange(len(layer.weights)) if index is None else index
-    streams, counts = [np.array(shape, np.uint32)], []
-    for group in range(groups):
-        part = slice(group * size, (group + 1) * size)
-        stream, count = pack_stream(
-            channels_of(layer, part, places, raised),
-            block=blocking.channels,
-            steps=blocking.steps,
-            narrow=blocking.narrow,
-            stacked=blocking.stacked,
-        )
-        streams.append(stream)
-        counts.append(count)
+    parts = [slice(group * size, (group + 1) * size) for group in range(groups)]
+    counts = arranged(layer, raised, parts, blocking.channels)
+
+    def stream(layer: WeightedLayer) -> Array:
+        packed = [
+            pack_stream(
+                channels_of(layer, part, places, raised),
+                count,
+                steps=blocking.steps,
+                narrow=blocking.narrow,
+                stacked=blocking.stacked,
+            )
+            for part, count in zip(parts, counts, strict=True)
+        ]
+        return np.concatenate([np.array(shape, np.uint32), *packed])
+
     integer = any(count.integer for count in counts)
     # Code that layers share has a float tail even where a layer needs none: two forms take more flash than cycles.
     floating = any(count.floating for count in counts) or (integer and blocking.stride is None)
     proved = sum(len({*block}) for count in counts for block in count.integer)
     return PackedLayer(
         stream=ConstantArg(
-            array=ConstantArray(label="weights", ctype="uint32_t", values=np.concatenate(streams), comment=comment)
+            array=ConstantArray(label="weights", ctype="uint32_t", given=later(layer, stream), comment=comment)
         ),
         counts=tuple(counts),
         tail=tail_of(layer.form, integer=integer, floating=floating),
         proved=proved,
-    )
-
-
-def tail_of(form: RequantForm, *, integer: bool, floating: bool) -> Tail:
-    """The literals of a requantization; the shift is 0 where nothing uses it, so that equal kernels are equal."""
-    return Tail(
-        shift=form.shift if integer else 0,
-        integer=integer,
-        floating=floating,
-        lo=form.lo if form.lo > INT8_RANGE[0] else None,
-        hi=form.hi if form.hi < INT8_RANGE[1] else None,
     )
 
 

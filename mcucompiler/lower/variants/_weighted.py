@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from mcucompiler.ir.graph import INTEGER_RANGES, Tensor
+from mcucompiler.ir.graph import INTEGER_RANGES, Array, Tensor
 from mcucompiler.lower.types import Exactness, NodeContext, Stored
 from mcucompiler.numerics.integer_form import RequantForm, accumulator_range, find_requant_form
 from mcucompiler.numerics.requantize import conv_multiplier, requantize, wrap32
@@ -20,6 +22,7 @@ Int64Array = npt.NDArray[np.int64]
 _UNIT_BITS = 16
 """Fraction bits that an output may have in a bias that is exact in float32."""
 INT8_RANGE = INTEGER_RANGES["int8"]
+FLOAT_FLAG = 0x80000000  # multipliers are positive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,6 +40,11 @@ class WeightedLayer:
     bias: Int64Array
     form: RequantForm
     zero_point: int
+
+    @property
+    def record_bits(self) -> npt.NDArray[np.uint32]:
+        """The multipliers of channels' records, [M]: integers where proved, else floats with ``FLOAT_FLAG``."""
+        return np.where(self.form.proved, self.integer_bits, self.float_bits | np.uint32(FLOAT_FLAG))
 
     @property
     def integer_bits(self) -> npt.NDArray[np.uint32]:
@@ -75,18 +83,17 @@ def weighted_layer(context: NodeContext, clamp: Clamp | None) -> WeightedLayer:
         clamp: the activation folded into it.
     """
     x, w, y = context.activation(0).tensor, context.constant(1), context.outputs[0].tensor
-    if w is None or w.data is None or w.quant is None or x.quant is None or y.quant is None:
+    if w is None or x.quant is None or y.quant is None:
         raise ValueError(f"{context.node.name!r} is not an integer layer with constant weights")
-    channels = w.shape[0]
-    zeros = np.broadcast_to(np.array(w.quant.zero_point, np.int64), (channels,))
-    weights = w.data.reshape(channels, -1).astype(np.int64) - zeros[:, None]
+    weights = integer_weights(w)
+    channels = len(weights)
     given = context.constant(2)
     bias = np.zeros(channels, np.int64) if given is None or given.data is None else given.data.astype(np.int64)
     output = (y.quant.z, *bounds(clamp))
     reach = (INT8_RANGE[0] - x.quant.z, INT8_RANGE[1] - x.quant.z)
     weights, bias, factor = _without_idle_weights(weights, bias, _multipliers(x, w, y), reach, output)
     least, greatest = accumulator_range(weights, bias, *reach)
-    form = find_requant_form(factor, *output, least, greatest, exact=context.options.exact)
+    form = _requant_form(factor.tobytes(), *output, least.tobytes(), greatest.tobytes(), context.options.exact)
     folded = wrap32(bias - x.quant.z * weights.sum(axis=1)).astype(np.int64)
     return WeightedLayer(weights=weights, bias=folded, form=form, zero_point=x.quant.z)
 
@@ -116,6 +123,31 @@ def _without_idle_weights(
         np.where(idle, (first.astype(np.int64) - output[0]) << bits, bias),
         np.where(idle, np.float32(2.0**-bits), factor),
     )
+
+
+@lru_cache(maxsize=1024)
+def _requant_form(
+    multipliers: bytes, zero_point: int, lo: int, hi: int, least: bytes, greatest: bytes, exact: str
+) -> RequantForm:
+    """``find_requant_form`` on the bytes of arrays: bands of a layer have one form, however many rows they make."""
+    lows, highs = (np.frombuffer(values, np.int64) for values in (least, greatest))
+    return find_requant_form(np.frombuffer(multipliers, np.float32), zero_point, lo, hi, lows, highs, exact=exact)
+
+
+def later(layer: WeightedLayer, make: Callable[[WeightedLayer], Array]) -> Callable[[], Array]:
+    """What packs the constants of a layer when they are asked for; until then it holds the weights in 16 bits."""
+    weights = layer.weights.astype(np.int16)
+    rest = replace(layer, weights=np.empty((0, 0), np.int64))
+    return lambda: make(replace(rest, weights=weights.astype(np.int64)))
+
+
+def integer_weights(w: Tensor | None) -> Int64Array:
+    """Quantized constant weights [M, ...] less their zero points, as [M, K] in ONNX order."""
+    if w is None or w.data is None or w.quant is None:
+        raise ValueError("the weights are no quantized constant")
+    channels = w.shape[0]
+    zeros = np.broadcast_to(np.array(w.quant.zero_point, np.int64), (channels,))
+    return np.asarray(w.data.reshape(channels, -1).astype(np.int64) - zeros[:, None])
 
 
 def bounds(clamp: Clamp | None) -> tuple[int, int]:

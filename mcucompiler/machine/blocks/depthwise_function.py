@@ -15,11 +15,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cache
 
-from mcucompiler.machine.blocks.depthwise import WORD
 from mcucompiler.machine.blocks.depthwise_channel import HEADER, channel_start, float_tail, pack_lines, unpack_taps
 from mcucompiler.machine.blocks.depthwise_form import SAVED, DepthwiseForm, Frame, frame_of
 from mcucompiler.machine.blocks.depthwise_rows import FLOATS, FREE, Rows, Text, add_lines, printed
 from mcucompiler.machine.blocks.products import Effort
+from mcucompiler.machine.value import WORD
 
 _CHANNEL, _TAPS, _LINE, _NEXT, _EACH_FLOAT, _FLOAT_ROWS = range(1, 7)  # labels
 _ROW, _FLOAT_ROW = 10, 20  # labels, with those of parts behind them
@@ -119,13 +119,14 @@ def _taps(text: Text, form: DepthwiseForm, frame: Frame) -> None:
     at_once = form.row.kernel[0] * form.row.kernel[1] <= _TAPS_AT_ONCE
     text.put("all", f"ldr r0, [sp, #{frame.weights}]")
     rows = form.row.kernel[0] if at_once else 0
-    text.code("all", text.compiled(channel_start(form.taps, rows, frame.row, form.difference, frame.addend)))
+    start = (form.taps, rows, frame.row, form.difference, frame.addend)
+    text.code("all", text.compiled(channel_start, *start))
     text.put("all", f"add r1, r0, #{WORD * form.record_words}", f"str r1, [sp, #{frame.weights}]")
     if at_once:
         return
     size = WORD * len(form.taps.words) * form.row.kernel[0]
     text.put("all", f"add r0, r0, #{HEADER}", f"add r1, sp, #{frame.row.taps}", f"add r2, r1, #{size}", f"{_TAPS}:")
-    text.code("all", text.compiled(unpack_taps(form.taps)), f"bne {_TAPS}b", times=form.row.kernel[0])
+    text.code("all", text.compiled(unpack_taps, form.taps), f"bne {_TAPS}b", times=form.row.kernel[0])
 
 
 def _lines(text: Text, form: DepthwiseForm, frame: Frame) -> None:
@@ -136,15 +137,15 @@ def _lines(text: Text, form: DepthwiseForm, frame: Frame) -> None:
     if form.lines.rows:
         text.put("all", f"ldr r4, [sp, #{frame.channel}]")
     if at_once:
-        text.code("all", text.compiled(pack_lines(form.lines, form.filled, loop=False)))
+        text.code("all", text.compiled(pack_lines, form.lines, form.filled, False))
         return
     text.put("all", f"ldr r2, [sp, #{frame.lines_end}]", f"{_LINE}:")
-    text.code("all", text.compiled(pack_lines(form.lines, 1, loop=True)), f"bne {_LINE}b", times=form.filled)
+    text.code("all", text.compiled(pack_lines, form.lines, 1, True), f"bne {_LINE}b", times=form.filled)
 
 
 def _float_tail(text: Text, form: DepthwiseForm, frame: Frame) -> None:
     """A subroutine: the sums in the frame up to r2, to r1 and behind. Keeps ``PLANE`` and ``BEFORE``."""
-    code = text.compiled(float_tail(form.row), FREE)
+    code = text.compiled(float_tail, form.row, registers=FREE)
     text.lines += [f"{FLOATS}:", f"ldr r0, [sp, #{frame.row.multiplier}]", "bic r0, r0, #0x80000000", "vmov s0, r0"]
     text.lines += [f"add r0, sp, #{frame.row.sums}", f"ldr r3, [sp, #{frame.out_zero}]", f"{_EACH_FLOAT}:"]
     text.lines += [*printed(code), f"bne {_EACH_FLOAT}b", "bx lr"]

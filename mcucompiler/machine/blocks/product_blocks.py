@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mcucompiler.machine.block import Block
-from mcucompiler.machine.blocks.gemm import WORD, Accumulators
 from mcucompiler.machine.blocks.tails import float_result, integer_result, limited, limits
-from mcucompiler.machine.value import Value
+from mcucompiler.machine.value import WORD, Value
 from mcucompiler.numerics.forms import RAISED_BITS
+
+Accumulators = list[list[Value]]
+"""Sums by output channel and pixel."""
 
 # The frame, in bytes from SP: what R0 to R3 and, behind the saved registers, R12 are pushed for.
 COLUMNS, END, COUNT, OUTPUT = range(0, 16, WORD)

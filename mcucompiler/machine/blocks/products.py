@@ -20,7 +20,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from mcucompiler.machine.blocks.gemm import WORD
 from mcucompiler.machine.blocks.product_blocks import (
     ARGUMENTS,
     COUNT,
@@ -34,6 +33,7 @@ from mcucompiler.machine.blocks.product_blocks import (
 )
 from mcucompiler.machine.compile import Code, compile_block
 from mcucompiler.machine.registers import ALL_REGISTERS
+from mcucompiler.machine.value import WORD
 
 _HEADER = 2 * WORD
 _TAIL_ATTEMPTS = 4
