@@ -126,6 +126,13 @@ def arrange_pairs(
         light: bool [M], those that may come second; all ``raised`` ones are light.
         size: channels of a block, even.
     """
+    return _paired(*(np.asarray(chosen, bool).tobytes() for chosen in (proved, raised, light)), size)
+
+
+@lru_cache(maxsize=4096)
+def _paired(proved_bytes: bytes, raised_bytes: bytes, light_bytes: bytes, size: int) -> BlockCounts | None:
+    """``arrange_pairs`` of as many channels as there are bytes: many small groups of a layer are divided alike."""
+    proved, raised, light = (np.frombuffer(chosen, bool) for chosen in (proved_bytes, raised_bytes, light_bytes))
     heavy, either, second = _numbers(proved & ~light), _numbers(proved & light), _numbers(raised & ~proved)
     kept = min(len(heavy) + len(either), len(second))
     rest = [*_numbers(~proved & ~raised), *second[kept:]]

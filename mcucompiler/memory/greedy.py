@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from mcucompiler.memory.words import WordProblem
 
-_MOST_PLACEMENTS = 30_000  # blocks placed while an order is improved
+_MOST_PLACEMENTS = 5_000  # blocks placed while an order is improved
 
 Starts = dict[int, int]
 
