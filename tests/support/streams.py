@@ -137,6 +137,41 @@ def _choices(draw: st.DrawFn, subject: Subject, first: int, fed: str | None) -> 
     return choice
 
 
+@st.composite
+def divided_plans(
+    draw: st.DrawFn, subject: Subject, ways: Mapping[str, st.SearchStrategy[Any]], *, feed: bool = False
+) -> Plan:
+    """A plan with random groups, each as long as it can be up to a random end.
+
+    Args:
+        draw: given by hypothesis.
+        subject: the network.
+        ways: attributes of a ``GroupChoice``: how the groups run.
+        feed: whether the rows of the only input are pushed where they can be.
+    """
+    streams: dict[GroupChoice, LoweredStep] = {}
+    fed = subject.graph.inputs[0] if feed and len(subject.graph.inputs) == 1 else None
+    readers = [i for i, step in enumerate(subject.composer.lowered.steps) if fed in step.reads.values()]
+    first = 0
+    while first < subject.steps:
+        stop = draw(st.integers(first + 1, subject.steps))
+        way = {name: draw(values) for name, values in ways.items()}
+        found = (
+            (choice, step)
+            for pushed in ((fed, None) if fed is not None and first == 0 else (None,))
+            for end in range(subject.steps if pushed else stop, max(first, *readers, 0) if pushed else first, -1)
+            for choice in [GroupChoice(first=first, stop=end, fed=pushed, **way)]
+            if (step := subject.composer.stream(choice)) is not None
+        )
+        choice, step = next(found, (None, None))
+        if choice is None or step is None:
+            first += 1
+        else:
+            streams[choice] = step
+            first = choice.stop
+    return plan_lowered(with_streams(subject.composer, streams))
+
+
 def program(plan: Plan, folder: Path) -> Manifest:
     """The C of a plan, written to ``folder``."""
     tree = emit(
