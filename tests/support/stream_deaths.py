@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -132,7 +133,7 @@ class _Last:
         for (part, name), events in self.events.items():
             for row, line in enumerate(events):
                 cuts = [0, *(np.flatnonzero(np.diff(line)) + 1), len(line)]
-                for first, stop in zip(cuts, cuts[1:], strict=False):
+                for first, stop in pairwise(cuts):
                     if line[first] >= -1:
                         yield int(line[first]), part, name, row, int(first), int(stop)
 
