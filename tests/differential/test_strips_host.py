@@ -18,7 +18,7 @@ from tests.support.strips import bottlenecks, in_strips, made, striped, striped_
 few = settings(
     deadline=None,
     derandomize=True,
-    max_examples=10,
+    max_examples=8,
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=list(HealthCheck),
 )

@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import strategies as st
 
-from mcucompiler.stream.compose import GroupChoice
 from mcucompiler.stream.plans import Plan
 from mcucompiler.stream.types import StreamCall
 from tests.support.networks import Network, Value
