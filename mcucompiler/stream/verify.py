@@ -75,21 +75,27 @@ def _structure(call: StreamCall, graph: Graph) -> Iterator[str]:
         made = next((rows.height for rows in call.rows if rows.tensor == band.writes), band.height)
         if band.height != made or band.runs % band.units:
             yield f"{band.node.name!r} makes {band.runs} times {band.rows} of the {made} rows of {band.writes!r}"
-        if any(rows.tensor == band.writes and rows.units != band.units for rows in call.rows):
-            yield f"{band.node.name!r} makes {band.units} strips of a row of {band.writes!r}, which has another number"
-        for span in (r.span for _, r in band.readings if r.span is not None):
-            if span.strips < 1 or span.units < 1 or span.width % span.units:
-                yield f"{band.node.name!r} reads {span.width} columns in {span.units} strips"
     for rows in call.rows:
-        if rows.units < 1 or rows.row_bytes % rows.units or rows.tail < 0:
-            yield f"a row of {rows.tensor!r} cannot be {rows.units} strips"
         tensor = graph.tensors.get(rows.tensor)
         if tensor is not None and rows.pitch * rows.height != tensor.size_bytes:
             yield f"{rows.height} rows of {rows.pitch} bytes are not all of {rows.tensor!r}"
         if rows.column < 0 or rows.column + rows.row_bytes > rows.pitch:
             yield f"{rows.row_bytes} bytes from {rows.column} are not within a row of {rows.tensor!r}"
-    if all(rows.units > 0 for rows in call.rows):
-        yield from _scratch(call)
+    broken = list(_strips(call))
+    yield from broken or _scratch(call)
+
+
+def _strips(call: StreamCall) -> Iterator[str]:
+    """Rows must be whole strips, as many as the bands make that write them."""
+    for rows in call.rows:
+        if rows.units < 1 or rows.row_bytes % rows.units or rows.tail < 0:
+            yield f"a row of {rows.tensor!r} cannot be {rows.units} strips"
+    for band in call.bands:
+        if any(rows.tensor == band.writes and rows.units != band.units for rows in call.rows):
+            yield f"{band.node.name!r} makes {band.units} strips of a row of {band.writes!r}, which has another number"
+        for span in (reading.span for _, reading in band.readings if reading.span is not None):
+            if span.strips < 1 or span.units < 1 or span.width % span.units:
+                yield f"{band.node.name!r} reads {span.width} columns in {span.units} strips"
 
 
 def _scratch(call: StreamCall) -> Iterator[str]:

@@ -56,10 +56,9 @@ def halved() -> tuple[Plan, str, str]:
 def test_an_output_one_word_too_close_is_refused() -> None:
     plan, source, target = halved()
     ((_, call),) = striped(plan)
-    # In its last run the band writes the second half of its twelfth row of 72 bytes. It reads from the third of six
-    # columns on in the last two rows of 24 bytes, so what comes before the second half of the eleventh may be gone; of
-    # that the column to the left, which lies in the first half, is kept with its half.
-    distance = max(overlap.distance for overlap in call.overlaps)
+    # In its last run the band writes the right half of its twelfth row of 72 bytes. What is left of that half, a column
+    # of the left one, is read as well in the last two rows of 24 bytes, so that these are still needed from the begin.
+    distance = call.overlaps[0].distance
     assert distance == 12 * 72 - 10 * 24
     assert plan.memory.offset(source) - plan.memory.offset(target) >= distance
     with pytest.raises(VerificationError, match="lies over input"):
