@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcucompiler import __version__
-from mcucompiler.boards import Board, load_board, with_external
+from mcucompiler.board_types import Board
+from mcucompiler.boards import load_board, with_external
 from mcucompiler.emit import SourceTree, emit
 from mcucompiler.emit.environment import c_identifier
 from mcucompiler.emit.rows import PUSH_STACK_BYTES, STATE_BYTES, check_row_graph

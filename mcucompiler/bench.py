@@ -15,6 +15,7 @@ from mcucompiler.report.text import shortened, table
 from mcucompiler.run.boundary import encode_sample
 from mcucompiler.run.samples import seeded_samples
 from mcucompiler.run.types import BenchResult, BenchRunner
+from mcucompiler.words import counted
 
 _COUNTED_SHARE = 0.01  # of the run: deviations of smaller steps say little
 
@@ -156,13 +157,12 @@ def _estimate_lines(manifest: Manifest, off: Deviation, unit: str) -> Iterator[s
 
 def _note(result: BenchResult) -> str:
     if result.device is None:
-        return (
-            f"Counts are exact to {result.resolution} instructions; the emulator has no clock, so they are not cycles."
-        )
+        exact = counted(result.resolution, "instruction")
+        return f"Counts are exact to {exact}; the emulator has no clock, so they are not cycles."
     least, most = min(result.repeats), max(result.repeats)
     milliseconds = 1000 * result.instructions / result.device.cycles_hz
     text = (
-        f"Mean of {len(result.repeats)} runs, {least:,} to {most:,} cycles; {milliseconds:.4f} ms at "
+        f"Mean of {counted(len(result.repeats), 'run')}, {least:,} to {most:,} cycles; {milliseconds:.4f} ms at "
         f"{result.device.cycles_hz / 1e6:g} MHz."
     )
     return text + (" The device is emulated: durations say nothing about the board." if result.device.emulated else "")

@@ -9,7 +9,7 @@ states are those for 2.7 V to 3.6 V.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mcucompiler.fields import Fields
 
@@ -77,28 +77,22 @@ def _h7(core: int, ahb: int, flash: tuple[int, ...]) -> Power:
     return Power(core=core * _MHZ, ahb=ahb * _MHZ, apb1=apb, apb2=apb, flash=tuple(mhz * _MHZ for mhz in flash))
 
 
+_F4 = ClockRules(
+    source=(4 * _MHZ, 26 * _MHZ),
+    pll_input=(950_000, 2_100_000),
+    vco=(100 * _MHZ, 432 * _MHZ),
+    m=(2, 63),
+    n=(50, 432),
+    p=(2, 4, 6, 8),
+    power={
+        1: Power(core=168 * _MHZ, apb1=42 * _MHZ, apb2=84 * _MHZ, flash=_steps(30, 6, 168)),
+        2: Power(core=144 * _MHZ, apb1=42 * _MHZ, apb2=84 * _MHZ, flash=_steps(30, 5, 144)),
+    },
+)
+
 RULES: Mapping[str, ClockRules] = {
-    "stm32f4": ClockRules(
-        source=(4 * _MHZ, 26 * _MHZ),
-        pll_input=(950_000, 2_100_000),
-        vco=(100 * _MHZ, 432 * _MHZ),
-        m=(2, 63),
-        n=(50, 432),
-        p=(2, 4, 6, 8),
-        power={
-            1: Power(core=168 * _MHZ, apb1=42 * _MHZ, apb2=84 * _MHZ, flash=_steps(30, 6, 168)),
-            2: Power(core=144 * _MHZ, apb1=42 * _MHZ, apb2=84 * _MHZ, flash=_steps(30, 5, 144)),
-        },
-    ),
-    "stm32f7": ClockRules(
-        source=(4 * _MHZ, 26 * _MHZ),
-        pll_input=(950_000, 2_100_000),
-        vco=(100 * _MHZ, 432 * _MHZ),
-        m=(2, 63),
-        n=(50, 432),
-        p=(2, 4, 6, 8),
-        power={1: _f7(180, 216), 2: _f7(168, 180), 3: _f7(144, 0)},
-    ),
+    "stm32f4": _F4,
+    "stm32f7": replace(_F4, power={1: _f7(180, 216), 2: _f7(168, 180), 3: _f7(144, 0)}),
     "stm32h7": ClockRules(
         source=(4 * _MHZ, 48 * _MHZ),
         pll_input=(1 * _MHZ, 16 * _MHZ),

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mcucompiler.board_parts import FLASH_WORD_BYTES
-from mcucompiler.boards import Board
+from mcucompiler.board_types import Board
 
 CYCLE_ERROR = (
     "cycles are estimates of a model of the core: for scheduled assembly within 7 % of llvm-mca 14 over whole networks "

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from mcucompiler.words import counted
+
 
 class McuCompilerError(Exception):
     """Base of all errors that are reported to the user."""
@@ -69,7 +71,7 @@ class UnsupportedOperatorError(ModelError):
         self.nodes = tuple(nodes)
         lines = "\n".join(f"  {name!r}: {reason}" for name, reason in self.nodes)
         super().__init__(
-            f"{len(self.nodes)} unsupported node{'s' if len(self.nodes) != 1 else ''}:\n{lines}",
+            f"{counted(len(self.nodes), 'unsupported node')}:\n{lines}",
             hint="`mcucompiler ops` lists what is supported; replace these operators or cut the graph before them",
         )
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from mcucompiler.errors import UsageError
 from mcucompiler.ir.graph import Array
+from mcucompiler.words import counted
 
 _LUMA = (19595, 38470, 7471)
 _LUMA_SHIFT = 16
@@ -209,7 +210,8 @@ def _numbers(what: str, text: str) -> tuple[str, ...]:
 
 def _for_channels(what: str, values: tuple[str, ...], channels: int, name: str) -> tuple[Fraction, ...]:
     if len(values) not in (1, channels):
-        raise UsageError(f"--pixel-{what} has {len(values)} numbers; input {name!r} has {channels} channels")
+        numbers = counted(len(values), "number")
+        raise UsageError(f"--pixel-{what} has {numbers}; input {name!r} has {counted(channels, 'channel')}")
     return tuple(map(Fraction, values * channels if len(values) == 1 else values))
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from mcucompiler.api import CompileOptions, board_of, goal_of, lowering_of
-from mcucompiler.boards import Board
+from mcucompiler.board_types import Board
 from mcucompiler.emit.rows import PUSH_STACK_BYTES, STATE_BYTES, check_row_graph
 from mcucompiler.ir.graph import Graph
 from mcucompiler.pipeline import (

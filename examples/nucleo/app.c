@@ -6,33 +6,15 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <string.h>
 
 #include "digits.h"
 #include "mc_board.h"
+#include "mc_console.h"
 
 #define SILENCE_S 1u
 
 static _Alignas(DIGITS_ARENA_ALIGN) uint8_t arena[DIGITS_ARENA_BYTES] __attribute__((section(".bss.mc_arena")));
 static int8_t quantized[256]; /* of each grey value, what the network takes */
-
-static void say(const char *text)
-{
-    mc_console_write((const uint8_t *)text, strlen(text));
-}
-
-static void say_number(uint32_t number)
-{
-    char digits[11];
-    char *first = &digits[10];
-
-    *first = '\0';
-    do {
-        *--first = (char)('0' + (int)(number % 10u));
-        number /= 10u;
-    } while (number != 0u);
-    say(first);
-}
 
 /* The network was trained on -1 (black) to 1 (white). */
 static void make_table(void)
@@ -89,31 +71,31 @@ int mc_main(void)
 {
     make_table();
     if (mc_board_status() != 0u) {
-        say("board status ");
-        say_number(mc_board_status());
-        say(", see mc_board.h\r\n");
+        mc_console_text("board status ");
+        mc_console_number(mc_board_status());
+        mc_console_text(", see mc_board.h\r\n");
     }
-    say("digits: send 2304 grey values\r\n");
+    mc_console_text("digits: send 2304 grey values\r\n");
     for (;;) {
         const uint32_t count = receive_image(digits_input(arena, 0));
         uint32_t cycles;
 
         if (count < DIGITS_INPUT_0_BYTES) {
-            say("image dropped after ");
-            say_number(count);
-            say(" bytes\r\n");
+            mc_console_text("image dropped after ");
+            mc_console_number(count);
+            mc_console_text(" bytes\r\n");
             continue;
         }
         cycles = mc_cycles();
         if (digits_run(arena, sizeof arena) != DIGITS_OK) {
-            say("the network refused to run\r\n");
+            mc_console_text("the network refused to run\r\n");
             return 1;
         }
         cycles = mc_cycles() - cycles;
-        say("digit ");
-        say_number(largest(digits_output(arena, 0)));
-        say(", ");
-        say_number(cycles / (mc_cycles_hz() / 1000000u));
-        say(" us\r\n");
+        mc_console_text("digit ");
+        mc_console_number(largest(digits_output(arena, 0)));
+        mc_console_text(", ");
+        mc_console_number(cycles / (mc_cycles_hz() / 1000000u));
+        mc_console_text(" us\r\n");
     }
 }

@@ -11,6 +11,7 @@
 #include "digits.h"
 #include "mc_board.h"
 #include "mc_cache.h"
+#include "mc_console.h"
 
 #define FRAME_WIDTH 320u /* QVGA, grey */
 #define FRAME_HEIGHT 240u
@@ -53,24 +54,6 @@ static const uint8_t pictures[2][8][8] = {
      {0, 7, 16, 16, 16, 13, 0, 0},
      {0, 0, 3, 2, 16, 6, 0, 0}},
 };
-
-static void say(const char *text)
-{
-    mc_console_write((const uint8_t *)text, strlen(text));
-}
-
-static void say_number(uint32_t number)
-{
-    char digits[11];
-    char *first = &digits[10];
-
-    *first = '\0';
-    do {
-        *--first = (char)('0' + (int)(number % 10u));
-        number /= 10u;
-    } while (number != 0u);
-    say(first);
-}
 
 /* Where pixel `at` of 240 lies between the eight of a picture, in sixtieths. */
 static uint32_t position(uint32_t at)
@@ -144,7 +127,7 @@ int mc_main(void)
     const uintptr_t end = (uintptr_t)arena + sizeof arena;
 
     if (end > FRAME_ADDRESS) {
-        say("the arena leaves no room for the frame\r\n");
+        mc_console_text("the arena leaves no room for the frame\r\n");
         return 1;
     }
 #endif
@@ -161,16 +144,16 @@ int mc_main(void)
         }
         cycles = mc_cycles();
         if (digits_run(arena, sizeof arena) != DIGITS_OK) {
-            say("the network refused to run\r\n");
+            mc_console_text("the network refused to run\r\n");
             return 1;
         }
         cycles = mc_cycles() - cycles;
-        say("frame ");
-        say_number(number);
-        say(": digit ");
-        say_number(largest(digits_output(arena, 0)));
-        say(", ");
-        say_number(cycles / (mc_cycles_hz() / 1000000u));
-        say(" us\r\n");
+        mc_console_text("frame ");
+        mc_console_number(number);
+        mc_console_text(": digit ");
+        mc_console_number(largest(digits_output(arena, 0)));
+        mc_console_text(", ");
+        mc_console_number(cycles / (mc_cycles_hz() / 1000000u));
+        mc_console_text(" us\r\n");
     }
 }

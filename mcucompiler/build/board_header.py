@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mcucompiler.board_parts import PORTS, pin
-from mcucompiler.boards import Board
+from mcucompiler.board_types import Board
 from mcucompiler.external_memory import QSPI_ORIGIN, SDRAM_ORIGIN, Pin
 
 BOARD_CONFIG_NAME = "board_config.h"

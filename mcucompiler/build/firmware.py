@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mcucompiler.boards import CONTENTS, OPTIONAL_CONTENTS, Board
+from mcucompiler.board_types import CONTENTS, OPTIONAL_CONTENTS, Board
 from mcucompiler.build.frames import pushed_bytes
 from mcucompiler.build.harness import HOOK_FUNCTION
 from mcucompiler.build.program import Flavor, Program, build_program, is_weights

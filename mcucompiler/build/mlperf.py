@@ -15,6 +15,7 @@ import numpy as np
 
 from mcucompiler.errors import UsageError
 from mcucompiler.manifest import BoundaryTensor, Manifest
+from mcucompiler.words import counted
 
 MLPERF_CONFIG_NAME = "mlperf_config.h"
 _PROFILE = "ULPMark for tinyML Firmware V0.0.1"
@@ -58,7 +59,8 @@ def task_of(manifest: Manifest) -> Task:
     """
     if len(manifest.sample_inputs) != 1 or len(manifest.outputs) != 1:
         raise UsageError(
-            f"network {manifest.name!r} has {len(manifest.sample_inputs)} inputs and {len(manifest.outputs)} outputs; "
+            f"network {manifest.name!r} has {counted(len(manifest.sample_inputs), 'input')} and "
+            f"{counted(len(manifest.outputs), 'output')}; "
             "the runner of MLPerf Tiny feeds one and reads one"
         )
     source = manifest.sample_inputs[0]

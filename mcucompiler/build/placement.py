@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mcucompiler.boards import RUNTIME_DATA_BYTES, Board, Region
+from mcucompiler.board_types import RUNTIME_DATA_BYTES, Board, Region
 from mcucompiler.build.board_header import stack_guard
 from mcucompiler.build.harness import FENCE_BYTES
 from mcucompiler.emit.environment import environment

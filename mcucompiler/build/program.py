@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from mcucompiler.boards import Board, Region
+from mcucompiler.board_types import Board, Region
 from mcucompiler.build.board_header import write_board_header
 from mcucompiler.build.folder import digest, make_folder
 from mcucompiler.build.harness import HOOK_NAME, frame_bytes, write_headers
@@ -109,7 +109,7 @@ def build_program(manifest: Manifest, flavor: Flavor) -> Program:
     place = place_contents(manifest, flavor.board, frame_bytes=0 if flavor.application else frame_bytes(manifest))
     key = digest(
         (toolchain.compiler, toolchain.version, *toolchain.target_flags, *flags, flavor.label, repr(flavor.board)),
-        (*_network_files(manifest), *_runtime_files(), templates_dir() / "linker.ld.j2", *_application(flavor)),
+        (*_network_files(manifest), *_runtime_files(), templates_dir() / "linker.ld.j2", *_users_files(flavor)),
     )
     target = manifest.directory / "build" / flavor.board.name / flavor.label
 
@@ -158,6 +158,11 @@ def _application(flavor: Flavor) -> tuple[Path, ...]:
     if not flavor.application.is_file():
         raise UsageError(f"application {str(flavor.application)!r} is not a file")
     return (flavor.application.resolve(),)
+
+
+def _users_files(flavor: Flavor) -> tuple[Path, ...]:
+    """The application and the headers beside it, which it may include."""
+    return tuple(file for path in _application(flavor) for file in (path, *sorted(path.parent.glob("*.h"))))
 
 
 def _program_name(board: Board) -> str:

@@ -11,7 +11,7 @@ from mcucompiler.commands.options import add_json
 from mcucompiler.commands.session import Session
 
 if TYPE_CHECKING:
-    from mcucompiler.boards import Board
+    from mcucompiler.board_types import Board
 
 HELP = "list the boards"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mcucompiler.fields import parse_size
 
 if TYPE_CHECKING:
-    from mcucompiler.boards import Board
+    from mcucompiler.board_types import Board
 
 _DEFAULT_TIMEOUT_S = 120.0
 _DEFAULT_BAUD = 115200

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcucompiler.commands.options import add_directory, add_json, add_machine
 from mcucompiler.commands.session import Session
+
+if TYPE_CHECKING:
+    from mcucompiler.manifest_parts import BoundaryTensor
 
 HELP = "run the network on one sample"
 
@@ -55,16 +58,7 @@ def run(args: argparse.Namespace, session: Session) -> int:
     if args.output:
         save_npz(args.output, {tensor.name: value for tensor, value in zip(manifest.outputs, values, strict=True)})
     if args.json:
-        outputs = [
-            {
-                "name": tensor.name,
-                "shape": list(tensor.onnx_shape),
-                "dtype": tensor.dtype,
-                "values": _plain(array),
-                "real_values": _plain(value),
-            }
-            for tensor, array, value in zip(manifest.outputs, stored, values, strict=True)
-        ]
+        outputs = [_facts(*each) for each in zip(manifest.outputs, stored, values, strict=True)]
         session.show_json({"on": args.on, "stack_bytes": result.stack_bytes, "outputs": outputs})
         return 0
     rows = [
@@ -73,6 +67,17 @@ def run(args: argparse.Namespace, session: Session) -> int:
     ]
     session.show([table(f"Outputs on {args.on}", ("output", "shape", ">least", ">greatest", "greatest at"), rows)])
     return 0
+
+
+def _facts(tensor: BoundaryTensor, array: Any, value: Any) -> dict[str, Any]:
+    """An output for other programs: its elements as they are stored, and the real numbers that they stand for."""
+    return {
+        "name": tensor.name,
+        "shape": list(tensor.onnx_shape),
+        "dtype": tensor.dtype,
+        "values": _plain(array),
+        "real_values": _plain(value),
+    }
 
 
 def _plain(array: Any) -> list[Any]:

@@ -19,9 +19,8 @@ from mcucompiler.pixels import Pixels
 from mcucompiler.resources import runtime_dir
 from mcucompiler.schedule.types import Schedule
 from mcucompiler.stream.choice import Choice
-from mcucompiler.stream.plans import stack_bound
 
-__all__ = ["CFLAGS", "SourceTree", "emit", "stack_bound"]
+__all__ = ["CFLAGS", "SourceTree", "emit"]
 
 # Results do not depend on these. GCC's scheduling before register allocation makes the convolution
 # kernels spill and costs a fifth of their speed.
@@ -84,35 +83,45 @@ def emit(
         UsageError: the input cannot arrive by rows, or not as such pixels.
     """
     program = build_program(schedule, plan, name=name, version=version, command=command, by_rows=by_rows, pixels=pixels)
-    runtime = _runtime_headers(program.headers)
-    sources = [f"{name}.c", f"{name}_kernels.c", f"{name}_weights.c"]
-    headers = [f"{name}.h", f"{name}_kernels.h", f"{name}_weights.h", *sorted(runtime)]
-    files = {
-        f"{name}.h": _render("model.h", m=program),
-        f"{name}.c": _render("model.c", m=program),
-        f"{name}_kernels.h": _render("kernels.h", m=program, functions=program.functions),
-        f"{name}_kernels.c": _render("kernels.c", m=program, functions=program.functions, headers=program.headers),
-        f"{name}_weights.h": _render("weights.h", m=program, arrays=program.arrays),
-        f"{name}_weights.c": _render("weights.c", m=program, arrays=program.arrays),
-        **runtime,
-    }
-    code_bytes = text_bytes(files[f"{name}.c"]) + text_bytes(files[f"{name}_kernels.c"])
-    files["manifest.json"] = manifest(
+    sources, headers, runtime = _sources(program), _headers(program), _runtime_headers(program.headers)
+    code_bytes = text_bytes(sources[f"{name}.c"]) + text_bytes(sources[f"{name}_kernels.c"])
+    facts = manifest(
         program,
         schedule.lowered,
         dict(plan.offsets),
         board=board,
         cpu=cpu,
         cflags=CFLAGS,
-        sources=sources,
-        headers=headers,
+        sources=tuple(sources),
+        headers=(*headers, *sorted(runtime)),
         peak_step=max(plan.peak_position, 0),
         optimal=plan.optimal,
         code_bytes=code_bytes,
         plan=None if choice is None else plan_facts(schedule, plan, choice),
         choice=choice,
     )
+    files = {**sources, **headers, **runtime, "manifest.json": facts}
     return SourceTree(name=name, files=files, program=program, code_bytes=code_bytes)
+
+
+def _sources(program: Program) -> dict[str, str]:
+    """C sources by file name."""
+    name = program.name
+    return {
+        f"{name}.c": _render("model.c", m=program),
+        f"{name}_kernels.c": _render("kernels.c", m=program, functions=program.functions, headers=program.headers),
+        f"{name}_weights.c": _render("weights.c", m=program, arrays=program.arrays),
+    }
+
+
+def _headers(program: Program) -> dict[str, str]:
+    """The network's own headers by file name."""
+    name = program.name
+    return {
+        f"{name}.h": _render("model.h", m=program),
+        f"{name}_kernels.h": _render("kernels.h", m=program, functions=program.functions),
+        f"{name}_weights.h": _render("weights.h", m=program, arrays=program.arrays),
+    }
 
 
 def _render(template: str, **context: object) -> str:

@@ -12,6 +12,7 @@ import jinja2
 import numpy as np
 
 from mcucompiler.resources import templates_dir
+from mcucompiler.words import counted
 
 
 def c_int(value: int) -> str:
@@ -70,6 +71,7 @@ def environment() -> jinja2.Environment:
         autoescape=False,
     )
     env.filters.update(c_int=c_int, c_size=c_size, c_float=c_float, c_comment=c_comment, c_identifier=c_identifier)
+    env.filters["counted"] = counted
     return env
 
 

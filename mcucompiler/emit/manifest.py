@@ -34,7 +34,6 @@ def manifest(
     choice: Choice | None,
 ) -> str:
     """The manifest's text; keys as in the README's reference."""
-    calls = [step.call for step in lowered.steps]
     tree: dict[str, Any] = {
         "name": program.name,
         "compiler_version": program.version,
@@ -50,39 +49,42 @@ def manifest(
         "input_mode": "resident" if program.rows is None else "rows",
         "row_bytes": None if program.rows is None else program.rows.bytes,
         **({} if program.rows is None else {"rows": _rows(program.rows)}),
-        "memory": {
-            "arena_bytes": program.arena_bytes,
-            "arena_align": program.arena_align,
-            "lower_bound_bytes": program.lower_bound_bytes,
-            "optimal": optimal,
-            "peak_step": peak_step,
-            "stack_bytes": program.stack_bytes,
-            "weights_bytes": program.weights_bytes,
-            "const_bytes": program.const_bytes,
-            "estimated_code_bytes": code_bytes,
-        },
+        "memory": _memory(program, optimal=optimal, peak_step=peak_step, code_bytes=code_bytes),
         "compute": {
             "macs": program.macs,
             "recomputed_macs": program.recomputed_macs,
             "estimated_cycles": program.estimated_cycles,
         },
-        "exactness": {
-            "mode": lowered.options.exact,
-            "channels_proved": sum(call.exactness.proved for call in calls),
-            "channels_float": sum(call.exactness.float_tail for call in calls),
-            "float_nodes": sorted(
-                {
-                    source
-                    for step in lowered.steps
-                    if step.call.float_arithmetic
-                    for source in step.sources or (step.node.name,)
-                }
-            ),
-        },
+        "exactness": _exactness(lowered),
         **({} if plan is None else {"plan": plan}),
         "steps": [_step(step, lowered, offsets, choice) for step in program.steps],
     }
     return json.dumps(tree, indent=1, ensure_ascii=True) + "\n"
+
+
+def _memory(program: Program, *, optimal: bool, peak_step: int, code_bytes: int) -> dict[str, Any]:
+    return {
+        "arena_bytes": program.arena_bytes,
+        "arena_align": program.arena_align,
+        "lower_bound_bytes": program.lower_bound_bytes,
+        "optimal": optimal,
+        "peak_step": peak_step,
+        "stack_bytes": program.stack_bytes,
+        "weights_bytes": program.weights_bytes,
+        "const_bytes": program.const_bytes,
+        "estimated_code_bytes": code_bytes,
+    }
+
+
+def _exactness(lowered: Lowered) -> dict[str, Any]:
+    counts = [step.call.exactness for step in lowered.steps]
+    floating = [step for step in lowered.steps if step.call.float_arithmetic]
+    return {
+        "mode": lowered.options.exact,
+        "channels_proved": sum(count.proved for count in counts),
+        "channels_float": sum(count.float_tail for count in counts),
+        "float_nodes": sorted({source for step in floating for source in step.sources or (step.node.name,)}),
+    }
 
 
 def _rows(rows: RowInput) -> dict[str, Any]:

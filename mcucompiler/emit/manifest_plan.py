@@ -95,5 +95,5 @@ def _band(band: Band) -> dict[str, Any]:
         "estimated_cycles": band.runs * band.call.cycles,
         "macs": band.macs,
         "recomputed_macs": band.recomputed_macs,
-        "chunks": 0 if band.expansion is None else len(band.expansion.chunks),
+        "chunks": 0 if band.expansion is None else len(band.expansion.strips[0]),
     }

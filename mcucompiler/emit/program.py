@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,7 @@ from mcucompiler.schedule.types import Schedule
 from mcucompiler.stream.plans import stack_bound
 from mcucompiler.stream.two_pass import repeated_macs
 from mcucompiler.stream.types import StreamCall, kernel_call_of
+from mcucompiler.words import counted
 
 _ARENA_ALIGN = 32
 
@@ -209,9 +210,6 @@ def build_program(
     steps = tuple(printer.print(step, position, live[position]) for position, step in enumerate(order))
     functions = tuple(render(kernel, function, served[kernel]) for kernel, function in names.items())
     repeated = sum(repeated_macs(graph, step.nodes) for step in order)
-    headers = {header for kernel in names for header in kernel.includes}
-    if any(step.stream for step in steps):
-        headers.add("mc_stream.h")
     return Program(
         name=name,
         title=graph.name,
@@ -233,9 +231,15 @@ def build_program(
         buffers=symbols.rows,
         steps=steps,
         functions=functions,
-        headers=tuple(sorted(headers)),
+        headers=_headers(names, steps),
         arrays=pool.arrays,
     )
+
+
+def _headers(kernels: Iterable[Kernel], steps: Sequence[ProgramStep]) -> tuple[str, ...]:
+    """Runtime headers that the functions need, sorted."""
+    streams = {"mc_stream.h"} if any(step.stream for step in steps) else set()
+    return tuple(sorted(streams.union(*(kernel.includes for kernel in kernels))))
 
 
 def _row_input(schedule: Schedule, plan: MemoryPlan, pixels: Pixels | None) -> RowInput:
@@ -305,7 +309,7 @@ class _StepPrinter:
             stream = print_stream(
                 step.call, position, function, self.names, self.lowered, self.symbols, self.pool, self.borders
             )
-            title = f"{len(step.nodes)} layers row by row, from {describe(graph, step.nodes[0])}"
+            title = f"{counted(len(step.nodes), 'layer')} row by row, from {describe(graph, step.nodes[0])}"
             call = "" if step.call.fed is not None else f"{function}(base);"
         else:
             kernel = kernel_call_of(step.call)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,7 +24,7 @@ from mcucompiler.lower.types import (
     ScratchArg,
 )
 from mcucompiler.stream.columns import made_columns
-from mcucompiler.stream.types import Access, Band, Expansion, Reading, Rows, Span, StreamCall
+from mcucompiler.stream.types import Access, Band, Chunk, Expansion, Reading, Rows, Span, StreamCall, kernel_call_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class PointerRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrintedExpansion:
-    """The expanding layer that a band computes as well, chunk by chunk.
+    """The expanding layer that a band computes as well, chunk by chunk, for each row of a window.
 
     Attributes:
         rows: rows of a window.
@@ -62,7 +62,6 @@ class PrintedExpansion:
         height: rows of the image.
         source: C expression of the address of row ``row`` of the narrow input.
         target: C expression of the address of row ``i`` of the window.
-        calls: for each chunk, the call that makes a row and the call that convolves the window.
     """
 
     rows: int
@@ -70,24 +69,32 @@ class PrintedExpansion:
     height: int
     source: str
     target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrintedRun:
+    """What a run calls.
+
+    Attributes:
+        last: the last strip of a row for which these calls are right.
+        calls: pairs of the call that makes a row of an expanded window, "" for none, and the kernel's call.
+    """
+
+    last: int
     calls: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PrintedStrips:
-    """How a band makes its rows in strips.
+class PrintedTail:
+    """The ring that a band writes to, where what is at its begin lies behind its end as well.
 
     Attributes:
-        number: C expression of the number of the strip that the next run makes.
-        calls: the kernels' calls, each with the number of the last strip that it makes.
-        ring: the ring that strips are written to, where what is at its begin lies behind its end as well.
-        start: C expression of the offset of that ring.
+        rows: of the tensor.
+        start: C expression of the offset of the ring.
     """
 
-    number: str
-    calls: tuple[tuple[int, str], ...]
-    ring: Rows | None = None
-    start: str = ""
+    rows: Rows
+    start: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +107,10 @@ class PrintedBand:
         runs: how often it runs.
         conditions: what must hold for its next run.
         pointers: arrays of row pointers.
-        call: the kernel's call; "" where there is an expansion.
+        work: what it calls, by strips from left to right.
+        strip: C expression of the number of the strip that the next run makes.
         expansion: the layer that it computes as well.
-        strips: where a run makes a strip of a row; the calls are there.
+        tail: of the ring that it writes to.
         clears: C expression of the offset of the sums that its first run sets to zero, "" for none.
         clears_bytes: their size.
     """
@@ -112,9 +120,10 @@ class PrintedBand:
     runs: int
     conditions: tuple[str, ...]
     pointers: tuple[PointerRows, ...]
-    call: str = ""
+    work: tuple[PrintedRun, ...]
+    strip: str = ""
     expansion: PrintedExpansion | None = None
-    strips: PrintedStrips | None = None
+    tail: PrintedTail | None = None
     clears: str = ""
     clears_bytes: int = 0
 
@@ -242,6 +251,9 @@ class _Printer:
             runs=band.runs,
             conditions=tuple(self._condition(index, reading) for reading in self._waits(band)),
             pointers=(),
+            work=tuple(self._work(index, names)),
+            strip=self._strip(index),
+            tail=self._tail(band),
             clears=self._row(self.call.rows_of(band.writes), "0u") if band.writes == band.sums else "",
             clears_bytes=band.row_bytes,
         )
@@ -249,7 +261,7 @@ class _Printer:
             return replace(
                 printed,
                 pointers=(self._window(index, band.expansion),),
-                expansion=self._expansion(index, band.expansion, names),
+                expansion=self._expansion(index, band.expansion),
             )
         kernel = band.kernels[0][1]
         pointers = [
@@ -257,25 +269,25 @@ class _Printer:
             for number, reading in band.readings
             if reading.access is Access.POINTERS
         ]
-        printed = replace(printed, pointers=tuple(pointers))
-        if band.strips:
-            return replace(printed, strips=self._strips(index, names))
-        return replace(printed, call=self._kernel(index, band.node, kernel, names))
+        return replace(printed, pointers=tuple(pointers))
 
-    def _strips(self, index: int, names: Mapping[Kernel, str]) -> PrintedStrips:
-        """The kernels of a row's strips; neighbors that are alike share a call."""
+    def _work(self, index: int, names: Mapping[Kernel, str]) -> Iterator[PrintedRun]:
+        """What the runs of a row call; neighbors that call the same are one."""
         band = self.call.bands[index]
-        calls: list[tuple[int, str]] = []
-        for strip, kernel in enumerate(band.strips):
-            call = self._kernel(index, band.node, kernel, names)
-            if calls and calls[-1][1] == call:
-                calls.pop()
-            calls.append((strip, call))
-        printed = PrintedStrips(number=self._strip(index), calls=tuple(calls))
+        if band.expansion is not None:
+            calls = [self._chunks(index, band.expansion, chunks, names) for chunks in band.expansion.strips]
+        else:
+            kernels = band.strips or (kernel_call_of(band.call),)
+            calls = [(("", self._kernel(index, band.node, kernel, names)),) for kernel in kernels]
+        for strip, made in enumerate(calls):
+            if strip + 1 == len(calls) or calls[strip + 1] != made:
+                yield PrintedRun(last=strip, calls=made)
+
+    def _tail(self, band: Band) -> PrintedTail | None:
         rows = self.call.rows_of(band.writes)
-        if rows.offset is None or not rows.tail:
-            return printed
-        return replace(printed, ring=rows, start=self._scratch(rows.offset))
+        return (
+            PrintedTail(rows=rows, start=self._scratch(rows.offset)) if rows.offset is not None and rows.tail else None
+        )
 
     def _kernel(self, index: int, node: Node, call: KernelCall, names: Mapping[Kernel, str], channel: int = 0) -> str:
         """The call of a kernel of a band; ``channel``: the first that it writes."""
@@ -318,9 +330,21 @@ class _Printer:
         start = self._scratch(self.call.kernel_scratch + expansion.buffer)
         return f"{start} + (uint32_t)i * {expansion.row_bytes}u"
 
-    def _expansion(self, index: int, expansion: Expansion, names: Mapping[Kernel, str]) -> PrintedExpansion:
+    def _expansion(self, index: int, expansion: Expansion) -> PrintedExpansion:
         ((_, reading),) = self.call.bands[index].readings
         rows = self.call.rows_of(reading.tensor)
+        return PrintedExpansion(
+            rows=expansion.rows,
+            first=self._first(index, reading),
+            height=expansion.height,
+            source=f"AT(const int8_t *, {self._piece(index, rows, '(uint32_t)row', reading)})",
+            target=f"AT(int8_t *, {self._expanded(expansion)})",
+        )
+
+    def _chunks(
+        self, index: int, expansion: Expansion, chunks: Sequence[Chunk], names: Mapping[Kernel, str]
+    ) -> tuple[tuple[str, str], ...]:
+        """Of each chunk the call that makes a row of the window, and the call that convolves it."""
 
         def pointer(argument: InputArg | OutputArg | ScratchArg, ctype: str) -> str:
             match argument:
@@ -332,19 +356,12 @@ class _Printer:
                     return f"AT({ctype}, {self._scratch(self.call.kernel_scratch)})"
 
         own = constants(expansion.node, self.position, self.pool)
-        return PrintedExpansion(
-            rows=expansion.rows,
-            first=self._first(index, reading),
-            height=expansion.height,
-            source=f"AT(const int8_t *, {self._row(rows, '(uint32_t)row')})",
-            target=f"AT(int8_t *, {self._expanded(expansion)})",
-            calls=tuple(
-                (
-                    kernel_call(chunk.expand, names[chunk.expand.kernel], pointer, own),
-                    self._kernel(index, self.call.bands[index].node, chunk.depthwise, names, chunk.channel),
-                )
-                for chunk in expansion.chunks
-            ),
+        return tuple(
+            (
+                kernel_call(chunk.expand, names[chunk.expand.kernel], pointer, own),
+                self._kernel(index, self.call.bands[index].node, chunk.depthwise, names, chunk.channel),
+            )
+            for chunk in chunks
         )
 
     def _ctype(self, call: KernelCall, number: int) -> str:
@@ -363,6 +380,8 @@ class _Printer:
         else:
             producer = self.maker[reading.tensor]
             made = f"{self._runs(producer)}{c_times(self.call.bands[producer].makes)}"
+        if reading.same_unit:
+            return f"{made} > {self._runs(index)}"
         if reading.span is not None and reading.span.units > 1:
             return f"{made} >= {self._strips_needed(index, reading, reading.span, rows.height)}"
         end, line = reading.first + reading.count, self._line(index)
@@ -384,7 +403,7 @@ class _Printer:
     def _line(self, index: int) -> str:
         """C expression of the number of the row, or of the rows, that a run makes or makes a strip of."""
         band = self.call.bands[index]
-        return f"{self._runs(index)} / {band.units}u" if band.strips else self._runs(index)
+        return f"{self._runs(index)} / {band.units}u" if band.units > 1 else self._runs(index)
 
     def _strip(self, index: int) -> str:
         """C expression of the number of the strip that a run makes."""
@@ -450,6 +469,8 @@ class _Printer:
         if reading.access is Access.WHOLE:
             return f"AT({ctype}, {self.symbols.place(self.lowered.stored[reading.tensor])})"
         rows = self.call.rows_of(reading.tensor)
+        if reading.same_unit:
+            return f"AT({ctype}, {self._row(rows, self._runs(index))})"
         if reading.span is not None:
             return f"AT({ctype}, {self._piece(index, rows, f'{self._line(index)}{c_times(reading.step)}', reading)})"
         row = self._row(rows, f"{self._runs(index)}{c_times(reading.step)}", reading.step)

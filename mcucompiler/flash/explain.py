@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from mcucompiler.boards import Board
+from mcucompiler.board_types import Board
 
 UDEV_RULE = 'SUBSYSTEM=="usb", ATTRS{idVendor}=="0483", MODE="0660", TAG+="uaccess"'
 """Gives whoever sits at the computer access to ST's probes and boot loaders."""

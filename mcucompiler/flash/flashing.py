@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from mcucompiler.boards import Board
+from mcucompiler.board_types import Board
 from mcucompiler.errors import ToolError
 from mcucompiler.flash.explain import explain
 from mcucompiler.flash.image import write_image

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcucompiler.board_parts import Flash
-from mcucompiler.boards import Board
+from mcucompiler.board_types import Board
 from mcucompiler.errors import ToolError, UsageError
 from mcucompiler.external_memory import QSPI_ORIGIN
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import onnx
 
 from mcucompiler.errors import ModelError, UsageError
+from mcucompiler.words import counted
 
 Dim = int | str
 """A stated size, or the symbol ("" for none) that stands in its place."""
@@ -89,7 +90,8 @@ def _bind_symbols(
         return
     if given is not None and len(given) != len(dims):
         raise UsageError(
-            f"--shape {value.name!r}: {len(given)} sizes given, but the model declares {len(dims)} dimensions"
+            f"--shape {value.name!r}: {counted(len(given), 'size')} given, but the model declares "
+            f"{counted(len(dims), 'dimension')}"
         )
     for axis, dim in enumerate(dims):
         size = given[axis] if given is not None else batch if axis == 0 else None

@@ -28,6 +28,7 @@ from mcucompiler.frontend.reasons import how_to_quantize, is_quantized_operator,
 from mcucompiler.frontend.settle import settle_quantization
 from mcucompiler.frontend.structure import reaching
 from mcucompiler.ir.graph import Array, Graph, Node, Tensor
+from mcucompiler.words import counted
 
 _SHAPE_READERS = ("Shape", "Size")
 _NO_SHAPES: Mapping[str, tuple[int, ...]] = MappingProxyType({})
@@ -92,7 +93,7 @@ def _refuse_float_model(
         name = floats[0].name
         raise ModelError(
             "a float model without any quantization",
-            found=f"{len(nodes)} nodes, none of them QuantizeLinear, DequantizeLinear or a QLinear operator",
+            found=f"{counted(len(nodes), 'node')}, none of them QuantizeLinear, DequantizeLinear or a QLinear operator",
             supported="int8 models in QDQ or QOperator form",
             hint=how_to_quantize(name, static[name]),
         )

@@ -7,6 +7,7 @@ import numpy as np
 
 from mcucompiler.frontend.onnx_node import OnnxNode
 from mcucompiler.ir.graph import INTEGER_RANGES, Array, QuantParams
+from mcucompiler.words import counted
 
 #: Types that QuantizeLinear may produce or DequantizeLinear may read of an activation or of weights.
 EIGHT_BIT = ("int8", "uint8")
@@ -54,7 +55,7 @@ def make_quant_params(
 def _channel_axis(node: OnnxNode, count: int, shape: tuple[int, ...], axis: int | None, what: str) -> int:
     """The axis along which several scales count, made non-negative."""
     if axis is None:
-        raise node.unsupported(f"{count} scales for {what}; supported: one scale for the whole tensor")
+        raise node.unsupported(f"{counted(count, 'scale')} for {what}; supported: one scale for the whole tensor")
     if not -len(shape) <= axis < len(shape):
         raise node.invalid(
             f"quantization axis out of range for {what}",
@@ -65,7 +66,7 @@ def _channel_axis(node: OnnxNode, count: int, shape: tuple[int, ...], axis: int 
     if shape[axis] != count:
         raise node.invalid(
             f"the number of scales of {what} does not fit its shape",
-            found=f"{count} scales for axis {axis} of size {shape[axis]}",
+            found=f"{counted(count, 'scale')} for axis {axis} of size {shape[axis]}",
         )
     return axis
 
@@ -113,7 +114,8 @@ def _checked_zero_points(
         return points * count
     if len(points) != count:
         raise node.invalid(
-            f"scales and zero points of {what} differ in number", found=f"{count} scales, {len(points)} zero points"
+            f"scales and zero points of {what} differ in number",
+            found=f"{counted(count, 'scale')}, {counted(len(points), 'zero point')}",
         )
     return points
 

@@ -24,6 +24,7 @@ from mcucompiler.link.messages import (
     Kind,
     RunRecord,
 )
+from mcucompiler.words import counted
 
 _WORD_BYTES = 4
 _WRITE_BYTES = PAYLOAD_BYTES - 3 * _WORD_BYTES
@@ -199,7 +200,7 @@ class Device:
         fault = Fault.decode(payload)
         return FaultError(
             f"the network's program on {self._client.port.name!r} ended in a fault after {fault.steps_done} of "
-            f"{self._shape.steps} steps: {fault.cause}\n{_indented(fault.describe())}\n"
+            f"{counted(self._shape.steps, 'step')}: {fault.cause}\n{_indented(fault.describe())}\n"
             "  what to do: the device has begun afresh and can be used again; find the code at pc and lr with "
             "arm-none-eabi-addr2line -e build/BOARD/serial/firmware.elf; a stack that overflows needs more "
             "stack_bytes in the board's description",

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A back end for straight-line blocks: operations on virtual registers, scheduling, register allocation, printing.
+"""A back end for straight-line blocks: operations on virtual registers, scheduling, register allocation.
 
-A kernel generator builds a ``Block``, ``compile_block`` gives it an order and registers, and ``printing`` puts it
-into C. ``core`` holds all facts about pipelines, ``operations`` the meaning and the text of each operation.
+A kernel generator builds a ``Block``, and ``compile_block`` gives it an order and registers; templates print its lines.
+``core`` holds all facts about pipelines, ``operations`` the meaning and the text of each operation.
 """
 
 from mcucompiler.machine.block import Block

@@ -198,10 +198,6 @@ class MultiplyMixin(Emitter):
         """Addend plus the two products of signed halves."""
         return self.one("smlad", (first, second, addend))
 
-    def smla_halves(self, first: Value, second: Value, addend: Value, halves: str) -> Value:
-        """Addend plus one product of signed halves; ``halves`` is "bb", "bt", "tb" or "tt"."""
-        return self.one(f"smla{halves}", (first, second, addend))
-
     def smul_halves(self, first: Value, second: Value, halves: str) -> Value:
         """One product of signed halves."""
         return self.one(f"smul{halves}", (first, second))
@@ -240,16 +236,6 @@ class FloatMixin(Emitter):
         """The pattern of a float register in a core register."""
         return self.one("vmov.rs", (value,))
 
-    def pair_to_float_registers(self, first: Value, second: Value) -> tuple[Value, Value]:
-        """Two core registers to two consecutive float registers in one instruction."""
-        a, b = self.emit("vmov.ssrr", (first, second))
-        return a, b
-
-    def pair_from_float_registers(self, first: Value, second: Value) -> tuple[Value, Value]:
-        """Two consecutive float registers to two core registers in one instruction."""
-        a, b = self.emit("vmov.rrss", (first, second))
-        return a, b
-
     def float_of(self, value: Value) -> Value:
         """int32 to float32, rounded to nearest even."""
         return self.one("vcvt.f32.s32", (value,))
@@ -258,25 +244,9 @@ class FloatMixin(Emitter):
         """float32 to int32, ties to even, saturated."""
         return self.one("vcvtn.s32.f32", (value,))
 
-    def truncated_integer(self, value: Value) -> Value:
-        """float32 to int32 toward zero, saturated."""
-        return self.one("vcvt.s32.f32", (value,))
-
-    def vadd(self, first: Value, second: Value) -> Value:
-        """Float sum."""
-        return self.one("vadd.f32", (first, second))
-
-    def vsub(self, first: Value, second: Value) -> Value:
-        """Float difference."""
-        return self.one("vsub.f32", (first, second))
-
     def vmul(self, first: Value, second: Value) -> Value:
         """Float product."""
         return self.one("vmul.f32", (first, second))
-
-    def vfma(self, addend: Value, first: Value, second: Value) -> Value:
-        """Addend + first * second, rounded once."""
-        return self.one("vfma.f32", (addend, first, second))
 
 
 class ArithmeticMixin(AluMixin, DspMixin, MultiplyMixin, FloatMixin):

@@ -11,7 +11,7 @@ Every value is defined once; an operation returns the value that it computes::
     block.live_out("sum", total)
 
 A name that is live-in and live-out stays in one register, so the block can be the body of a loop. Memory is
-divided into alias classes: what different classes touch never overlaps unless ``may_overlap`` says so.
+divided into alias classes: what different classes touch never overlaps.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ class Block(ArithmeticMixin, MemoryMixin):
         self._operations: list[Operation] = []
         self._live_ins: list[Live] = []
         self._live_outs: list[Live] = []
-        self._overlapping: set[tuple[str, str]] = set()
         self._values: dict[int, Value] = {}
 
     def live_in(self, name: str, *, register: str = "", kind: str = "r", alias: str = "", keep: bool = False) -> Value:
@@ -69,10 +68,6 @@ class Block(ArithmeticMixin, MemoryMixin):
             raise MachineError(f"block {self.name!r}: live-out {name!r} is declared twice")
         self._check_owner(value)
         self._live_outs.append(Live(value.index, name, register))
-
-    def may_overlap(self, first: str, second: str) -> None:
-        """Declare that two alias classes may touch the same memory."""
-        self._overlapping |= {(first, second), (second, first)}
 
     def emit(
         self, opcode: str, operands: Sequence[Value], immediates: Sequence[int] = (), *, alias: str = ""
@@ -106,7 +101,6 @@ class Block(ArithmeticMixin, MemoryMixin):
             tuple(self._operations),
             tuple(self._live_ins),
             tuple(self._live_outs),
-            frozenset(self._overlapping),
         )
 
     def _new(self, kind: str, alias: str) -> Value:

@@ -73,7 +73,6 @@ def _reordered(program: Program, order: Order) -> Program:
         tuple(program.operations[index] for index in order),
         program.live_ins,
         program.live_outs,
-        program.overlapping,
     )
 
 

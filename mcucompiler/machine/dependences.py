@@ -152,7 +152,7 @@ class _EdgeBuilder:
 
     def _conflict(self, first: int, second: int) -> bool:
         a, b = self.program.operations[first], self.program.operations[second]
-        if a.alias != b.alias and (a.alias, b.alias) not in self.program.overlapping:
+        if a.alias != b.alias:
             return False
         a_range, b_range = self._extent(a), self._extent(b)
         if a_range is None or b_range is None or a_range[0] != b_range[0]:

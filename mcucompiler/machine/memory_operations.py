@@ -18,15 +18,6 @@ class MemoryMixin(Emitter):
         """A byte, extended."""
         return self.emit("ldrsb" if signed else "ldrb", (base,), (offset,), alias=alias)[0]
 
-    def load_half(self, base: Value, offset: int = 0, *, signed: bool = True, alias: str = "") -> Value:
-        """A half, extended."""
-        return self.emit("ldrsh" if signed else "ldrh", (base,), (offset,), alias=alias)[0]
-
-    def load_pair(self, base: Value, offset: int = 0, *, alias: str = "") -> tuple[Value, Value]:
-        """Two words by LDRD, which never pairs with another instruction: not for inner loops."""
-        first, second = self.emit("ldrd", (base,), (offset,), alias=alias)
-        return first, second
-
     def load_indexed(self, base: Value, index: Value, shift: int = 0, *, opcode: str = "ldr", alias: str = "") -> Value:
         """What is at base + (index << shift); ``opcode`` is ldr, ldrb, ldrsb, ldrh or ldrsh."""
         return self.emit(f"{opcode}.index", (base, index), (shift,), alias=alias)[0]
@@ -42,15 +33,3 @@ class MemoryMixin(Emitter):
     def store_byte(self, value: Value, base: Value, offset: int = 0, *, alias: str = "") -> None:
         """The lowest byte."""
         self.emit("strb", (base, value), (offset,), alias=alias)
-
-    def store_half(self, value: Value, base: Value, offset: int = 0, *, alias: str = "") -> None:
-        """The lower half."""
-        self.emit("strh", (base, value), (offset,), alias=alias)
-
-    def store_pair(self, first: Value, second: Value, base: Value, offset: int = 0, *, alias: str = "") -> None:
-        """Two words by STRD, which never pairs with another instruction."""
-        self.emit("strd", (base, first, second), (offset,), alias=alias)
-
-    def store_float(self, value: Value, base: Value, offset: int = 0, *, alias: str = "") -> None:
-        """A float register."""
-        self.emit("vstr", (base, value), (offset,), alias=alias)

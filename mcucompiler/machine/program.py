@@ -22,7 +22,7 @@ class Operation:
         results: the values it defines.
         operands: the values it reads.
         immediates: its constants.
-        alias: for loads and stores, the memory class that it touches.
+        alias: for loads and stores, the memory class that it touches; classes are disjoint.
     """
 
     opcode: str
@@ -63,7 +63,6 @@ class Program:
         operations: in an order that defines the meaning.
         live_ins: in the order of their declaration.
         live_outs: likewise.
-        overlapping: pairs of alias classes that may touch the same memory; classes are disjoint otherwise.
     """
 
     name: str
@@ -71,7 +70,6 @@ class Program:
     operations: tuple[Operation, ...]
     live_ins: tuple[Live, ...]
     live_outs: tuple[Live, ...]
-    overlapping: frozenset[tuple[str, str]] = frozenset()
 
     @cached_property
     def carried(self) -> tuple[tuple[int, int], ...]:

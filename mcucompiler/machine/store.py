@@ -48,8 +48,7 @@ class Solution:
 
 def key_of(program: Program, core: Core, registers: RegisterFile, attempts: int) -> str:
     """A digest of all that a solution depends on."""
-    overlapping = sorted(program.overlapping)
-    block = (program.name, program.classes, program.operations, program.live_ins, program.live_outs, overlapping)
+    block = (program.name, program.classes, program.operations, program.live_ins, program.live_outs)
     return hashlib.sha256(repr((_package(), block, core, registers, attempts)).encode()).hexdigest()
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+WORD = 4
+"""Bytes of a register."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Value:

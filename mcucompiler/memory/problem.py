@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from mcucompiler.memory.types import ArenaProblem, Block, PermittedOverlap
 from mcucompiler.schedule.overlaps import WORD_BYTES
 from mcucompiler.schedule.types import Schedule
@@ -13,34 +15,9 @@ def arena_problem(schedule: Schedule) -> ArenaProblem:
 
     Every block begins on a word, whatever it asks for.
     """
-    lowered = schedule.lowered
-    blocks = []
-    for interval in schedule.intervals:
-        spec = lowered.buffers[interval.buffer]
-        blocks.append(
-            Block(
-                name=spec.name,
-                size_bytes=spec.size_bytes,
-                align=max(spec.align, WORD_BYTES),
-                first=interval.first,
-                last=interval.last,
-            )
-        )
-    for position, step in enumerate(schedule.order):
-        call = lowered.steps[step].call
-        if call.scratch_bytes:
-            blocks.append(
-                Block(
-                    name=f"scratch@{position}",
-                    size_bytes=call.scratch_bytes,
-                    align=max(call.scratch_align, WORD_BYTES),
-                    first=position,
-                    last=position,
-                )
-            )
     positions = {step: position for position, step in enumerate(schedule.order)}
     return ArenaProblem(
-        blocks=tuple(blocks),
+        blocks=(*_buffers(schedule), *_scratch(schedule)),
         overlaps=tuple(
             PermittedOverlap(
                 upper=alias.into,
@@ -52,3 +29,28 @@ def arena_problem(schedule: Schedule) -> ArenaProblem:
             for alias in schedule.aliases
         ),
     )
+
+
+def _buffers(schedule: Schedule) -> Iterator[Block]:
+    for interval in schedule.intervals:
+        spec = schedule.lowered.buffers[interval.buffer]
+        yield Block(
+            name=spec.name,
+            size_bytes=spec.size_bytes,
+            align=max(spec.align, WORD_BYTES),
+            first=interval.first,
+            last=interval.last,
+        )
+
+
+def _scratch(schedule: Schedule) -> Iterator[Block]:
+    for position, step in enumerate(schedule.order):
+        call = schedule.lowered.steps[step].call
+        if call.scratch_bytes:
+            yield Block(
+                name=f"scratch@{position}",
+                size_bytes=call.scratch_bytes,
+                align=max(call.scratch_align, WORD_BYTES),
+                first=position,
+                last=position,
+            )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from mcucompiler.errors import ModelError
 from mcucompiler.ir.graph import Tensor
 from mcucompiler.ops.base import MaybeTensors, Shape
+from mcucompiler.words import counted
 
 
 def operand(inputs: MaybeTensors, index: int, what: str) -> Tensor:
@@ -86,7 +87,9 @@ def check_spatial(rank: int, **attributes: tuple[int, ...]) -> None:
     for name, values in attributes.items():
         wanted = 2 * rank if name == "pads" else rank
         if len(values) != wanted:
-            raise ModelError(f"{name} has the wrong length", found=str(list(values)), supported=f"{wanted} values")
+            raise ModelError(
+                f"{name} has the wrong length", found=str(list(values)), supported=counted(wanted, "value")
+            )
         least = 0 if name in ("pads", "output_padding") else 1
         if any(value < least for value in values):
             raise ModelError(f"{name} is out of range", found=str(list(values)), supported=f"at least {least} each")
@@ -152,7 +155,8 @@ def check_groups(channels: int, weight_channels: int, out_channels: int, groups:
     if groups < 1 or channels % groups or out_channels % groups or channels != weight_channels:
         raise ModelError(
             "channels and groups do not go together",
-            found=f"{channels} input channels, weights for {weight_channels}, {out_channels} outputs, {groups} groups",
+            found=f"{counted(channels, 'input channel')}, weights for {weight_channels}, "
+            f"{counted(out_channels, 'output')}, {counted(groups, 'group')}",
             supported="weights for exactly the input's channels, both channel counts multiples of the groups",
         )
 

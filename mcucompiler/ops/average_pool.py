@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar
 
 import numpy as np
 
 from mcucompiler.ir.graph import Array, Tensor
 from mcucompiler.numerics.requantize import mean_multiplier, requantize, saturate, wrap32
+from mcucompiler.ops._pool import Pool
 from mcucompiler.ops._quantized import (
     bounds,
     centered,
@@ -21,13 +21,13 @@ from mcucompiler.ops._quantized import (
     quantization,
     value,
 )
-from mcucompiler.ops._shapes import check_spatial, operand, window_range, window_shape
+from mcucompiler.ops._shapes import operand
 from mcucompiler.ops._taps import tap_slices
-from mcucompiler.ops.base import Clamp, LayoutRule, MaybeTensors, Operator, Shape
+from mcucompiler.ops.base import Clamp, MaybeTensors, Shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AveragePool(Operator):
+class AveragePool(Pool):
     """Mean over windows; QLinearAveragePool where the tensors are quantized.
 
     inputs: x [N, C, *S].
@@ -43,34 +43,13 @@ class AveragePool(Operator):
 
     A window that lies in the padding altogether has the mean 0 (n is taken as 1).
 
-    Attributes:
-        kernel: the window, for each spatial axis.
-        strides: for each spatial axis.
-        pads: all begins, then all ends.
-        dilations: for each spatial axis.
+    Attributes (and those of ``Pool``):
         count_include_pad: whether taps in the padding count as zeros.
-        ceil_mode: whether a last window may hang over the padded input.
         clamp: an activation folded into the operator.
     """
 
-    layout: ClassVar[LayoutRule] = LayoutRule.CHANNELS_LAST
-    kernel: tuple[int, ...]
-    strides: tuple[int, ...]
-    pads: tuple[int, ...]
-    dilations: tuple[int, ...]
     count_include_pad: bool = False
-    ceil_mode: bool = False
     clamp: Clamp | None = None
-
-    def output_shapes(self, inputs: MaybeTensors) -> tuple[Shape, ...]:
-        """[N, C, *spatial]."""
-        x = operand(inputs, 0, "x")
-        rank = len(x.shape) - 2
-        check_spatial(rank, kernel=self.kernel, strides=self.strides, pads=self.pads, dilations=self.dilations)
-        spatial = window_shape(
-            x.shape[2:], self.kernel, self.strides, self.pads, self.dilations, ceil_mode=self.ceil_mode
-        )
-        return ((*x.shape[:2], *spatial),)
 
     def is_global(self, spatial: Shape) -> bool:
         """Whether the single window is the whole input, without padding: then the integer form of the mean holds.
@@ -128,12 +107,3 @@ class AveragePool(Operator):
     def check(self, inputs: MaybeTensors, outputs: Sequence[Tensor]) -> tuple[str, ...]:
         """All float32, or all quantized 8-bit integers per tensor."""
         return (*check_activations(inputs, outputs), *check_clamp(self.clamp, outputs))
-
-    def input_range(
-        self, inputs: MaybeTensors, outputs: Sequence[Tensor], index: int, axis: int, start: int, stop: int
-    ) -> tuple[int, int] | None:
-        """The window along spatial axes, the same indices along the others."""
-        if axis < 2:
-            return (start, stop)
-        s = axis - 2
-        return window_range(self.kernel[s], self.strides[s], self.pads[s], self.dilations[s], start, stop)

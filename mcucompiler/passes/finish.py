@@ -15,7 +15,7 @@ def check_finished(graph: Graph) -> None:
     """Refuses a graph that the pipeline has not brought to the form which ``lower`` relies on.
 
     No Unary on quantised tensors, no quantised uint8 activation inside the network but next to a FlipSign or between
-    operators that work on integers as they are, no Quantize of what was just dequantised: every Dequantize and Quantize
+    nodes that depend on integers as they are, no Quantize of what was just dequantised: every Dequantize and Quantize
     is next to a float operator or at the graph's boundary.
 
     Raises:
@@ -26,7 +26,7 @@ def check_finished(graph: Graph) -> None:
     allowed.update(
         name
         for node in graph.nodes
-        if isinstance(node.op, FlipSign) or works_on_bits(node.op)
+        if isinstance(node.op, FlipSign) or works_on_bits(graph, node)
         for name in (*node.inputs, *node.outputs)
     )
     inner = (tensor for name, tensor in graph.tensors.items() if name not in allowed)

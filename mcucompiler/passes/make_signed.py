@@ -45,7 +45,7 @@ def make_signed(graph: Graph) -> Graph:
     """
     edit = Edit(graph)
     kept = _settled(graph)
-    on_bits = {node.name for node in graph.nodes if works_on_bits(node.op) or _is_rounded_otherwise(graph, node)}
+    on_bits = {node.name for node in graph.nodes if works_on_bits(graph, node)}
     for name in graph.inputs:
         if _is_unsigned(graph.tensors[name]):
             _flip_input(edit, name, on_bits)
@@ -71,15 +71,16 @@ def _settled(graph: Graph) -> set[str]:
     return {*graph.inputs, *graph.outputs, *(name for node in flips for name in (*node.inputs, *node.outputs))}
 
 
-def works_on_bits(op: Operator) -> bool:
-    """Whether an operator works on integers as they are, not on what they stand for."""
-    return isinstance(op, Cast) or (isinstance(op, Resize) and op.truncate and op.mode == "linear")
+def works_on_bits(graph: Graph, node: Node) -> bool:
+    """Whether a node depends on integers as they are, not only on what they stand for."""
+    op = node.op
+    if isinstance(op, Cast) or (isinstance(op, Resize) and op.truncate and op.mode == "linear"):
+        return True
+    return isinstance(op, Add | Mul) and _is_rounded_otherwise(graph, node)
 
 
 def _is_rounded_otherwise(graph: Graph, node: Node) -> bool:
     """Whether a sum or product of uint8 tensors has a pair of elements with another result once all are int8."""
-    if not isinstance(node.op, Add | Mul):
-        return False
     tensors = [graph.tensors[name] for name in (*node.inputs, *node.outputs)]
     if not all(_is_unsigned(tensor) for tensor in tensors):
         return False

@@ -13,6 +13,7 @@ from mcucompiler.manifest import Manifest
 from mcucompiler.report.text import facts, kib, shortened, table
 from mcucompiler.run.types import DeviceFacts
 from mcucompiler.validate.types import Timing
+from mcucompiler.words import counted
 
 _EMULATED = "The device is emulated: results are exact, durations say nothing about the board."
 
@@ -63,8 +64,8 @@ def timing_report(timing: Timing, manifest: Manifest, device: DeviceFacts) -> It
     ]
     if manifest.macs:
         rows.append(("cycles per MAC", *(f"{value / manifest.macs:.4f}" for value in values)))
-    runs = len(timing.cycles)
-    yield table(f"Duration of {runs} runs", ("", ">average", ">min", ">max", ">std"), rows)
+    runs = counted(len(timing.cycles), "run")
+    yield table(f"Duration of {runs}", ("", ">average", ">min", ">max", ">std"), rows)
     total = sum(timing.steps) or 1.0
     yield table(
         "Steps",

@@ -6,7 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mcucompiler.boards import Board, load_board
+from mcucompiler.board_types import Board
+from mcucompiler.boards import load_board
 from mcucompiler.cost import CYCLE_ERROR, flash_timing
 from mcucompiler.errors import BoardError
 from mcucompiler.manifest import Manifest, Step

@@ -15,6 +15,7 @@ from mcucompiler.manifest import BoundaryTensor, Manifest
 from mcucompiler.report.estimate import estimate, estimate_facts, estimate_json, estimate_note, stall_of
 from mcucompiler.report.streams import plan_explanation, plan_lines, stream_tables
 from mcucompiler.report.text import facts, kib, shortened, table
+from mcucompiler.words import counted
 
 
 def network_report(manifest: Manifest) -> Iterator[RenderableType]:
@@ -162,7 +163,7 @@ def _rows(manifest: Manifest) -> list[tuple[str, str]]:
         return []
     pixels = f" of {rows.pixels.format.name} pixels" if rows.pixels is not None else ""
     share = 100 * rows.worst_cycles / max(manifest.estimated_cycles, 1)
-    what = f"{rows.count} rows of {rows.bytes:,} bytes{pixels}"
+    what = f"{counted(rows.count, 'row')} of {rows.bytes:,} bytes{pixels}"
     return [("input", f"{what}; one push does up to {share:.0f} % of the work")]
 
 
@@ -182,4 +183,5 @@ def _shape(shape: tuple[int, ...]) -> str:
 def _quantization(tensor: BoundaryTensor) -> str:
     if tensor.scale is None:
         return "the value itself"
-    return f"{tensor.scale:.9g} * (q - {tensor.zero_point})"
+    zero = tensor.zero_point or 0
+    return f"{tensor.scale:.9g} * (q {'+' if zero < 0 else '-'} {abs(zero)})" if zero else f"{tensor.scale:.9g} * q"

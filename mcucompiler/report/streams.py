@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from mcucompiler.manifest import Manifest, Step
 from mcucompiler.manifest_streams import ManifestBand, ManifestRing, ManifestStream
 from mcucompiler.report.text import facts, shortened, table
+from mcucompiler.words import counted
 
 _MOST_BUFFERS = 6
 
@@ -19,7 +20,8 @@ def plan_lines(manifest: Manifest) -> list[tuple[str, str]]:
     plan = manifest.plan
     if plan is None:
         return []
-    slower = f", {plan.slowdown:.2f} times the fastest plan's time" if plan.slowdown > 1 else ""
+    times = f"{plan.slowdown:.2f}"
+    slower = "" if times == "1.00" else f", {times} times the fastest plan's time"
     return [("plan", f"{plan.summary}{slower}")]
 
 
@@ -57,7 +59,8 @@ def stream_tables(manifest: Manifest) -> Iterator[RenderableType]:
 
 def _bands_table(step: Step, stream: ManifestStream) -> RenderableType:
     divided = f" in {stream.columns} column bands with halo" if stream.columns > 1 else ""
-    title = f"Step {step.index}: {len(stream.bands) // stream.columns} layers row by row{divided}; {stream.reason}"
+    layers = counted(len(stream.bands) // stream.columns, "layer")
+    title = f"Step {step.index}: {layers} row by row{divided}; {stream.reason}"
     columns = ("layer", "operator", "kernel", ">rows", ">runs", ">est. cycles", ">recomputed MACs")
     return table(title, columns, map(_band_row, stream.bands))
 

@@ -11,6 +11,7 @@ from mcucompiler.manifest import Manifest
 from mcucompiler.report.device import device_facts, timing_report
 from mcucompiler.report.text import shortened, table
 from mcucompiler.validate.types import Classification, Difference, TensorReport, ValidationResult
+from mcucompiler.words import counted
 
 _COLUMNS = (
     ">elements",
@@ -32,7 +33,7 @@ def validation_report(result: ValidationResult, manifest: Manifest) -> Iterator[
     if result.device is not None and result.timing is not None:
         yield from timing_report(result.timing, manifest, result.device)
     rows = [(report.name, *_cells(report)) for report in result.outputs]
-    yield table(f"Outputs of {result.samples} samples on {result.on}", ("output", *_COLUMNS), rows)
+    yield table(f"Outputs of {counted(result.samples, 'sample')} on {result.on}", ("output", *_COLUMNS), rows)
     if result.layers:
         yield table(
             "Outputs of the steps",

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from mcucompiler.boards import Board, list_boards, load_board
+from mcucompiler.board_types import Board
+from mcucompiler.boards import list_boards, load_board
 from mcucompiler.errors import UsageError
 from mcucompiler.manifest import Manifest
 

@@ -12,6 +12,7 @@ from mcucompiler.build.harness import segments
 from mcucompiler.errors import ToolError, VerificationError
 from mcucompiler.manifest import Manifest
 from mcucompiler.run.types import Sample, SampleResult, StepDump
+from mcucompiler.words import counted
 
 VERSION = 1
 _STACK_UNKNOWN = 0xFFFFFFFF
@@ -89,7 +90,7 @@ def decode_results(manifest: Manifest, data: bytes, count: int) -> tuple[SampleR
         elif tag == b"DONE":
             done = _word(payload)
     if done != count or len(pending) != count:
-        raise ToolError(f"the run ended after {len(pending)} of {count} samples")
+        raise ToolError(f"the run ended after {len(pending)} of {counted(count, 'sample')}")
     for sample in pending:
         _check_record(manifest, sample)
     return tuple(_result(manifest, sample) for sample in pending)

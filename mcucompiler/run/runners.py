@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mcucompiler.boards import Board, Qemu, load_board
+from mcucompiler.board_types import Board, Qemu
+from mcucompiler.boards import load_board
 from mcucompiler.build.program import Flavor, build_program
 from mcucompiler.build.toolchain import find_tool
 from mcucompiler.errors import UsageError

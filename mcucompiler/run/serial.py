@@ -32,6 +32,7 @@ from mcucompiler.run.types import (
     StepDump,
     no_progress,
 )
+from mcucompiler.words import counted
 
 PREFIX = "serial:"
 _BENCH_RUNS = 10
@@ -175,7 +176,8 @@ class SerialRunner:
         record = run.record
         check_run(self.manifest, index, record.status, intact=record.fences_intact)
         if record.steps_called != len(self.manifest.steps):
-            told = f"the step hook was called {record.steps_called} times for {len(self.manifest.steps)} steps"
+            called, steps = counted(record.steps_called, "time"), counted(len(self.manifest.steps), "step")
+            told = f"the step hook was called {called} for {steps}"
             raise VerificationError("run", [told])
         return SampleResult(
             outputs=run.outputs,

@@ -9,7 +9,7 @@ from mcucompiler.lower.types import Lowered
 from mcucompiler.schedule.dependencies import buffers_of, dependence_graph
 from mcucompiler.schedule.liveness import LiveModel, live_model
 from mcucompiler.schedule.order import best_order
-from mcucompiler.schedule.types import Alias, Group, LiveInterval, Schedule
+from mcucompiler.schedule.types import Alias, LiveInterval, Schedule
 
 __all__ = ["make_schedule", "peak_bytes", "schedule_in_order"]
 
@@ -37,7 +37,7 @@ def peak_bytes(schedule: Schedule) -> int:
 def _assemble(lowered: Lowered, model: LiveModel, order: tuple[int, ...]) -> Schedule:
     return Schedule(
         lowered=lowered,
-        groups=tuple(Group(mode="layer", steps=(step,)) for step in order),
+        order=order,
         intervals=_intervals(lowered, order),
         aliases=_aliases(model, order),
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A schedule: groups of steps in the order in which they run, and which buffers are shared."""
+"""A schedule: the order in which steps run, and which buffers are shared."""
 
 from __future__ import annotations
 
@@ -29,20 +29,6 @@ class Alias:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """Steps that run as a unit.
-
-    Attributes:
-        mode: "layer": its single step runs on whole tensors. Other modes (row streams, patches)
-            run several steps interleaved.
-        steps: indices into ``Lowered.steps``.
-    """
-
-    mode: str
-    steps: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LiveInterval:
     """The time in which a buffer holds something: positions in the schedule's order.
 
@@ -64,17 +50,12 @@ class Schedule:
 
     Attributes:
         lowered: what is scheduled.
-        groups: in the order in which they run; each step of ``lowered`` is in exactly one.
+        order: indices of the steps in the order in which they run; each step of ``lowered`` once.
         intervals: of every buffer of ``lowered``.
         aliases: which buffers are laid over which.
     """
 
     lowered: Lowered
-    groups: tuple[Group, ...]
+    order: tuple[int, ...]
     intervals: tuple[LiveInterval, ...]
     aliases: tuple[Alias, ...] = ()
-
-    @property
-    def order(self) -> tuple[int, ...]:
-        """Indices of the steps in the order in which they run."""
-        return tuple(step for group in self.groups for step in group.steps)

@@ -31,11 +31,6 @@ def verify_schedule(schedule: Schedule) -> None:
 
 
 def _steps(schedule: Schedule) -> Iterator[str]:
-    for number, group in enumerate(schedule.groups):
-        if group.mode != "layer":
-            yield f"group {number} has the unknown mode {group.mode!r}"
-        elif len(group.steps) != 1:
-            yield f"group {number} runs {len(group.steps)} steps as one layer"
     counts = Counter(schedule.order)
     for index, step in enumerate(schedule.lowered.steps):
         if counts[index] != 1:

@@ -52,7 +52,7 @@ class BandMaker:
         self._options = {False: lowered.options, True: replace(lowered.options, optimize="ram")}
         self._made: dict[tuple[int, int, bool], tuple[Band, ...]] = {}
         self._part_calls: dict[tuple[int, bool, int, tuple[tuple[int, int, int], ...]], KernelCall | None] = {}
-        self._expanded: dict[tuple[int, int, bool], Band | None] = {}
+        self._expanded: dict[tuple[int, int, bool, int], Band | None] = {}
 
     def height(self, step: int) -> int | None:
         """Rows that a layer makes, or takes for a mean; None where it can be in no stream."""
@@ -168,15 +168,24 @@ class BandMaker:
         steps = self.lowered.steps
         return step + 1 < len(steps) and expandable(self.lowered, steps[step], steps[step + 1])
 
-    def expanded(self, step: int, rows: int, *, lean: bool = False) -> Band | None:
-        """The band of a 1x1 convolution together with the depthwise one that follows; None where there is none."""
-        key = step, rows, lean
+    def expanded(self, step: int, rows: int, *, lean: bool = False, strips: int = 1) -> Band | None:
+        """The band of a 1x1 convolution together with the depthwise one that follows; None where there is none.
+
+        Args:
+            step: index of the 1x1 convolution.
+            rows: most rows of a run.
+            lean: whether kernels are to use little scratch rather than be fast.
+            strips: of a row, one a run.
+        """
+        key = step, rows, lean, strips
         if key not in self._expanded:
             band = None
-            if self.expandable(step):
-                depthwise = self.bands(step + 1, rows, lean=lean) if self.height(step + 1) else ()
-                if depthwise:
-                    band = expanded_band(self.lowered, self.lowered.steps[step], depthwise[0], self._options[lean])
+            if self.expandable(step) and self.height(step + 1):
+                depthwise = next(iter(self.bands(step + 1, rows, lean=lean)), None)
+                if depthwise is not None and strips > 1:
+                    depthwise = self.strips(depthwise, step + 1, strips, lean=lean)
+                if depthwise is not None:
+                    band = expanded_band(self.lowered, self.lowered.steps[step], depthwise, self._options[lean])
             self._expanded[key] = band
         return self._expanded[key]
 

@@ -35,8 +35,7 @@ class GroupChoice:
         fed: tensor whose rows the caller pushes.
         columns: how many column bands the group runs in, one after the other; in several of them bands make one row
             a run, nothing is made anew for windows, and no rows are pushed.
-        strips: in how many runs bands make a row, as far as they can; in several of them nothing is made anew for
-            windows, and there is one column band.
+        strips: in how many runs bands make a row, as far as they can; in several of them there is one column band.
     """
 
     first: int
@@ -105,7 +104,7 @@ class Composer:
             last = index + 1 if expanded else index
             if last >= choice.stop or not self.maker.height(last):
                 return None
-            band = self.maker.expanded(index, choice.rows, lean=choice.lean) if expanded else None
+            band = self._expanded(index, choice) if expanded else None
             made = (band,) if band else () if expanded else self.maker.bands(index, choice.rows, lean=choice.lean)
             if not made:
                 return None
@@ -116,7 +115,14 @@ class Composer:
         if choice.strips == 1:
             return bands
         divided = with_units(self.lowered.graph, bands, choice.strips, choice.fed)
-        return divided if any(band.strips for band in divided) else None
+        return divided if any(band.units > 1 for band in divided) else None
+
+    def _expanded(self, index: int, choice: GroupChoice) -> Band | None:
+        """The band of an expanding layer and the one that follows, in strips if it can be."""
+        strips = None
+        if choice.strips > 1:
+            strips = self.maker.expanded(index, choice.rows, lean=choice.lean, strips=choice.strips)
+        return strips or self.maker.expanded(index, choice.rows, lean=choice.lean)
 
     def _simulated(self, choice: GroupChoice, bands: Sequence[Band], heights: Mapping[str, int]) -> Simulation | None:
         """The run of a stream; that of one row a run is remembered, as it is the same for all its columns."""

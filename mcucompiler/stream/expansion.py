@@ -29,8 +29,9 @@ from mcucompiler.lower.types import (
 from mcucompiler.lower.variants import row_pointer_variants, variants_of
 from mcucompiler.ops import Conv
 from mcucompiler.schedule.overlaps import whole_words
+from mcucompiler.stream.columns import overhang
 from mcucompiler.stream.images import dense_image
-from mcucompiler.stream.types import Access, Band, Chunk, Expansion, Reading
+from mcucompiler.stream.types import Access, Band, Chunk, Expansion
 
 _MOST_CHANNELS = {False: 16, True: 8}  # of a chunk, with little scratch or not
 _LEAST_CHANNELS = 4
@@ -67,36 +68,69 @@ def expanded_band(lowered: Lowered, expand: LoweredStep, depthwise: Band, option
     if window.access is not Access.POINTERS or wide.quant is None:
         return None
     size = _chunk(channels, lean=options.optimize == "ram")
-    maker = _ChunkMaker(lowered, expand.node, depthwise, window, options)
-    chunks = []
-    for first in range(0, channels, size):
-        calls = maker.expand(source.tensor, first, size), maker.depthwise(first, size)
-        if calls[0] is None or calls[1] is None:
-            return None
-        chunks.append(Chunk(channel=first, expand=calls[0], depthwise=calls[1]))
-    buffer = whole_words(max(max(c.expand.scratch_bytes, c.depthwise.scratch_bytes) for c in chunks))
-    made = [
-        row
-        for begin in map(window.begin, range(depthwise.runs))
-        for row in range(max(begin, 0), min(begin + window.count, height))
-    ]
-    recomputed = (len(made) - len(set(made))) * expand.macs // height
+    maker = _ChunkMaker(lowered, expand.node, depthwise, options)
+    made: dict[tuple[int, int, int], tuple[Chunk, ...] | None] = {}
+    hangs = _hangs(depthwise, width)
+    for hang in dict.fromkeys(hangs):
+        made[hang] = _chunks(maker, source.tensor, channels, size, hang)
+    strips = [made[hang] for hang in hangs]
+    chunks = tuple(strip for strip in strips if strip is not None)
+    if len(chunks) < len(strips):
+        return None
+    buffer = whole_words(max(max(c.expand.scratch_bytes, c.depthwise.scratch_bytes) for strip in chunks for c in strip))
+    row_bytes = max(columns for _, columns, _ in hangs) * size
     return replace(
         depthwise,
-        call=_needs(chunks, window.count, buffer, width * size),
+        call=_needs(chunks, window.count, buffer, row_bytes),
         readings=((0, replace(window, tensor=source.tensor.name, access=Access.EACH, border=0)),),
         macs=depthwise.macs + expand.macs,
-        recomputed_macs=recomputed,
+        recomputed_macs=_repeated(depthwise, height, width) * expand.macs // (height * width),
+        strips=(),
         expansion=Expansion(
             node=expand.node,
-            chunks=tuple(chunks),
+            strips=chunks,
             rows=window.count,
-            row_bytes=width * size,
+            row_bytes=row_bytes,
             buffer=buffer,
             height=height,
             border=wide.quant.z,
         ),
     )
+
+
+def _hangs(depthwise: Band, width: int) -> list[tuple[int, int, int]]:
+    """Of the columns that each strip of a layer reads, those left of the image, in it, and right of it."""
+    ((_, window),) = depthwise.readings
+    if window.span is None:
+        (left, right) = depthwise.node.op.pads[1::2] if isinstance(depthwise.node.op, Conv) else (0, 0)
+        return [(left, width, right)]
+    firsts = [window.span.first + strip * window.span.step for strip in range(depthwise.units)]
+    return [overhang((first, first + window.span.count), width) for first in firsts]
+
+
+def _repeated(depthwise: Band, height: int, width: int) -> int:
+    """Pixels of the expanded image that are made again, counted as often as they are repeated."""
+    ((_, window),) = depthwise.readings
+    runs = range(0, depthwise.runs, depthwise.units)
+    rows = [row for begin in map(window.begin, runs) for row in range(max(begin, 0), min(begin + window.count, height))]
+    span = window.span
+    columns = list(range(width))
+    if span is not None:
+        columns = [c for strip in range(span.strips) for c in range(span.begin(strip), span.stop(strip))]
+    return len(rows) * len(columns) - len(set(rows)) * len(set(columns))
+
+
+def _chunks(
+    maker: _ChunkMaker, source: Tensor, channels: int, size: int, hang: tuple[int, int, int]
+) -> tuple[Chunk, ...] | None:
+    """All channels of some columns; None where no kernel can do it."""
+    chunks = []
+    for first in range(0, channels, size):
+        calls = maker.expand(source, first, size, hang[1]), maker.depthwise(first, size, hang)
+        if calls[0] is None or calls[1] is None:
+            return None
+        chunks.append(Chunk(channel=first, expand=calls[0], depthwise=calls[1]))
+    return tuple(chunks)
 
 
 def _chunk(channels: int, *, lean: bool = False) -> int:
@@ -105,32 +139,33 @@ def _chunk(channels: int, *, lean: bool = False) -> int:
     return max((n for n in range(_LEAST_CHANNELS, most + 1) if channels % n == 0), default=0)
 
 
-def _needs(chunks: Sequence[Chunk], rows: int, buffer: int, row_bytes: int) -> Call:
-    calls = [call for chunk in chunks for call in (chunk.expand, chunk.depthwise)]
+def _needs(strips: Sequence[Sequence[Chunk]], rows: int, buffer: int, row_bytes: int) -> Call:
+    """What a run needs; of time the mean over the strips."""
+    calls = [call for strip in strips for chunk in strip for call in (chunk.expand, chunk.depthwise)]
+    chunks = [chunk for strip in strips for chunk in strip]
+    instructions = sum(rows * chunk.expand.instructions + chunk.depthwise.instructions for chunk in chunks)
+    cycles = sum(rows * chunk.expand.cycles + chunk.depthwise.cycles for chunk in chunks)
     return Call(
         variant="expansion",
         scratch_bytes=buffer + whole_words(rows * row_bytes),
         stack_bytes=max(call.stack_bytes for call in calls),
-        instructions=sum(rows * chunk.expand.instructions + chunk.depthwise.instructions for chunk in chunks),
-        cycles=sum(rows * chunk.expand.cycles + chunk.depthwise.cycles for chunk in chunks),
+        instructions=-(-instructions // len(strips)),
+        cycles=-(-cycles // len(strips)),
         exactness=Exactness(
-            proved=sum(call.exactness.proved for call in calls),
-            float_tail=sum(call.exactness.float_tail for call in calls),
+            proved=sum(call.exactness.proved for call in calls) // len(strips),
+            float_tail=sum(call.exactness.float_tail for call in calls) // len(strips),
         ),
         float_arithmetic=any(call.float_arithmetic for call in calls),
     )
 
 
 class _ChunkMaker:
-    def __init__(
-        self, lowered: Lowered, expand: Node, depthwise: Band, window: Reading, options: LoweringOptions
-    ) -> None:
-        self.lowered, self.node, self.band, self.window, self.options = lowered, expand, depthwise, window, options
+    def __init__(self, lowered: Lowered, expand: Node, depthwise: Band, options: LoweringOptions) -> None:
+        self.lowered, self.node, self.band, self.options = lowered, expand, depthwise, options
         self.wide = lowered.graph.tensors[expand.outputs[0]]
 
-    def expand(self, source: Tensor, first: int, size: int) -> KernelCall | None:
-        """The call that makes one row of a chunk."""
-        width = source.shape[3]
+    def expand(self, source: Tensor, first: int, size: int, width: int) -> KernelCall | None:
+        """The call that makes ``width`` pixels of one row of a chunk."""
         row = source.replace(shape=(1, source.shape[1], 1, width))
         made = self.wide.replace(shape=(1, size, 1, width))
         constants = _constants(self.lowered, self.node, first, size)
@@ -142,19 +177,25 @@ class _ChunkMaker:
         )
         return choose(variants_of(self.node.op), context)
 
-    def depthwise(self, first: int, size: int) -> KernelCall | None:
-        """The call that convolves the rows of a window of a chunk, into its channels of the output."""
-        node = self.band.node
+    def depthwise(self, first: int, size: int, hang: tuple[int, int, int]) -> KernelCall | None:
+        """The call that convolves the rows of a window of a chunk, into its channels of the output.
+
+        Args:
+            first: the first channel.
+            size: channels.
+            hang: columns of the window left of the image, in it, and right of it.
+        """
+        node, (_, window) = self.band.node, self.band.readings[0]
         target = self.lowered.graph.tensors[self.band.writes]
-        channels, width = target.shape[1], target.shape[3]
-        rows = self.wide.replace(shape=(1, size, self.window.count, self.wide.shape[3]))
+        channels, width = target.shape[1], target.shape[3] // self.band.units
+        rows = self.wide.replace(shape=(1, size, window.count, hang[1]))
         made = target.replace(shape=(1, size, self.band.rows, width))
         place = Place(buffer=target.name, offset=0, rows=self.band.rows * width, row=size, stride=channels)
         op = node.op
         if not isinstance(op, Conv):
             raise TypeError(f"{node.name!r} is {op.kind}, not Conv")
         context = NodeContext(
-            node=node.replace(op=replace(op, pads=(0, op.pads[1], 0, op.pads[3]), groups=size)),
+            node=node.replace(op=replace(op, pads=(0, hang[0], 0, hang[2]), groups=size)),
             inputs=(
                 Stored(
                     tensor=rows,

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mcucompiler.stream.simulate import Simulation
-from mcucompiler.stream.types import Access, Band, Reading, Span
+from mcucompiler.stream.types import Access, Band, Reading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,18 +83,13 @@ def _candidates(bands: Sequence[Band], inside: Sequence[str], unit_bytes: Mappin
 def _split(bands: Sequence[Band], tensor: str) -> bool:
     """Whether a band reads from several strips of a tensor at once, which would have to lie one behind the other."""
     spans = [r.span for band in bands for _, r in band.readings if r.tensor == tensor and r.span is not None]
-    return any(span.units > 1 and not _unit_by_unit(span) for span in spans)
-
-
-def _unit_by_unit(span: Span) -> bool:
-    """Whether each strip is made of the strip of the same number."""
-    return span.strips == span.units and span.first == 0 and span.step == span.count
+    return any(span.units > 1 and not span.same for span in spans)
 
 
 def _alike(band: Band, reading: Reading) -> bool:
     """Whether each unit of the output is made from the unit of the same number."""
     same = (reading.first, reading.step, reading.count) == (0, band.rows, band.rows)
-    return same and (reading.span is None or _unit_by_unit(reading.span)) and reading.access is Access.DENSE
+    return same and (reading.span is None or reading.span.same) and reading.access is Access.DENSE
 
 
 class _Lodging:

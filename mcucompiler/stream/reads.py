@@ -15,8 +15,7 @@ def constant_reads(call: Call) -> tuple[ConstantRead, ...]:
         return (ConstantRead(bytes=constant_bytes(call), times=call.passes),) if constant_bytes(call) else ()
     if isinstance(call, StreamCall):
         return tuple(
-            # Each kernel of a band in strips runs once for a row.
-            ConstantRead(bytes=read.bytes, times=read.times * (band.runs // band.units))
+            ConstantRead(bytes=read.bytes, times=read.times * band.runs // band.units)
             for band in call.bands
             for _, kernel in band.kernels
             for read in constant_reads(kernel)

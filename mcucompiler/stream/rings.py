@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mcucompiler.stream.types import Rows, StreamCall
+from mcucompiler.words import counted
 
 _MOST_NAMED = 4
 
@@ -39,5 +40,4 @@ def describe_scratch(call: StreamCall) -> str:
 
 
 def _slots(rows: Rows) -> str:
-    plural = "" if rows.slots == 1 else "s"
-    return f"{rows.slots} row{plural}" if rows.units == 1 else f"{rows.slots} strip{plural} (1/{rows.units} row each)"
+    return counted(rows.slots, "row") if rows.units == 1 else f"{counted(rows.slots, 'strip')} of 1/{rows.units} row"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import networkx as nx
 
+from mcucompiler.ir.graph import Tensor
 from mcucompiler.lower.types import LoweredStep
 from mcucompiler.schedule.overlaps import whole_words
 from mcucompiler.stream.columns import divisible
@@ -26,7 +27,7 @@ from mcucompiler.stream.types import Band, StreamCall
 
 _WAYS = ((1, False), (1, True), (2, False), (4, False))  # rows of a run, and whether with little scratch
 _COLUMNS = (2, 3, 4)  # column bands
-_STRIPS = range(4, 17)  # of a row; with fewer of them, rings are no smaller than those of whole rows
+_STRIPS = range(2, 17)  # of a row
 _AHEAD = 2  # strips that a producer is ahead of a window, about
 _LONGEST_PATCHES = 10  # layers; the halo grows with each of them
 _MOST_LABELS = 64
@@ -139,7 +140,7 @@ class _Search:
         for first, reach in enumerate(self.stops):
             for stop in range(first + 1, reach + 1):
                 if self._possible(first, stop):
-                    needed = min(self._least(first, stop), self._least_patches(first, stop))
+                    needed = min(self._least_strips(first, stop), self._least_patches(first, stop))
                     for index in range(first, stop):
                         least[index] = min(least[index], needed)
         return max(least, default=0)
@@ -147,6 +148,12 @@ class _Search:
     def _least(self, first: int, stop: int) -> int:
         rings, scratch = self._least_rings(first, stop)
         return self.lives.least_bytes(first, stop) + rings + scratch
+
+    def _least_strips(self, first: int, stop: int) -> int:
+        """What a group needs at least in strips, which is never more than in whole rows."""
+        windows, tensors = self._windows(first, stop, self._anew(first, stop)), self.composer.lowered.graph.tensors
+        rings = sum((rows - 1) * row_bytes(tensors[name]) for name, rows in windows.items())
+        return self.lives.least_bytes(first, stop) + rings
 
     def _least_patches(self, first: int, stop: int) -> int:
         """What a group needs at least in column bands: its outputs cover no inputs, and rings are narrow."""
@@ -158,40 +165,42 @@ class _Search:
     def _least_rings(self, first: int, stop: int, *, whole: bool = False) -> tuple[int, int]:
         """Bytes of the windows that bands read from tensors between them, and of the most scratch of a band."""
         maker, tensors = self.composer.maker, self.composer.lowered.graph.tensors
+        apart = frozenset() if whole else self._anew(first, stop)
         scratch = max(
             (
                 band.call.scratch_bytes
                 for index in range(first, stop)
-                if whole or not self._anew(first, index)
+                if index not in apart
                 for band in maker.bands(index, 1, lean=True)
             ),
             default=0,
         )
-        windows = self._windows(first, stop, whole=whole)
+        windows = self._windows(first, stop, apart)
         return sum(rows * row_bytes(tensors[name]) for name, rows in windows.items()), scratch
 
-    def _windows(self, first: int, stop: int, *, whole: bool) -> dict[str, int]:
+    def _windows(self, first: int, stop: int, apart: frozenset[int]) -> dict[str, int]:
         """How many rows bands read at once of the tensors between them that cannot lodge with others.
 
-        Expanded tensors, which may be made anew for each window, count only where they must be made ``whole``.
+        Args:
+            first: the first layer.
+            stop: one past the last.
+            apart: layers that do not count, as what they make, or read, may be made anew for each window.
         """
         lowered, maker = self.composer.lowered, self.composer.maker
         windows: dict[str, int] = {}
         made = {name for index in range(first, stop) for name in lowered.steps[index].writes}
         for index in range(first, stop):
-            if not whole and self._anew(first, index):
-                continue
-            for band in maker.bands(index, 1):
+            for band in maker.bands(index, 1) if index not in apart else ():
                 lodged = {number for number, _ in band.readings if _in_place(band, number)}
                 for number, reading in band.readings:
                     if reading.tensor in made and number not in lodged and not self._guest(reading.tensor):
                         windows[reading.tensor] = max(reading.count, windows.get(reading.tensor, 0))
         return windows
 
-    def _anew(self, first: int, index: int) -> bool:
-        """Whether a layer may expand anew for windows, or be what it is expanded for, in a stream from ``first``."""
-        maker = self.composer.maker
-        return maker.expandable(index) or (index > first and maker.expandable(index - 1))
+    def _anew(self, first: int, stop: int) -> frozenset[int]:
+        """The layers that may expand anew for windows, and those that they are expanded for, in a stream."""
+        wide = [index for index in range(first, stop) if self.composer.maker.expandable(index)]
+        return frozenset((*wide, *(index + 1 for index in wide)))
 
     def _guest(self, tensor: str) -> bool:
         """Whether the layer that makes a tensor may work in place."""
@@ -243,35 +252,43 @@ class _Search:
         return any(first <= born < stop - 1 and lives.last[name] >= stop for name, born in lives.first.items())
 
     def _strips(self) -> Iterator[Edge]:
-        """Groups in strips of rows, where these need less than anything that makes nothing anew for windows."""
+        """Groups in strips of rows, where these need less than what takes whole rows."""
         for first, reach in enumerate(self.stops):
-            misses = 0
             for stop in range(first + 1, reach + 1):
-                known = self.swift.bytes(first, stop)
-                if not self._possible(first, stop) or known <= self.floor or misses == _MOST_MISSES:
-                    continue
-                for promise, choice in self._strip_promises(first, stop):
-                    edge = self._edge(choice) if promise < known else None
-                    if edge is None:
-                        continue
-                    misses += 1
-                    if edge.bytes < known:
-                        misses, known = 0, edge.bytes
-                        yield edge
+                if self._possible(first, stop):
+                    for anew in self._sets(first, stop):
+                        yield from self._in_strips(first, stop, anew)
 
-    def _strip_promises(self, first: int, stop: int) -> Iterator[tuple[int, GroupChoice]]:
-        """The ways to run a group in strips, and about what they need."""
-        windows, tensors = self._windows(first, stop, whole=True), self.composer.lowered.graph.tensors
-        least, fed = self.lives.least_bytes(first, stop), self._begins(first, stop)
-        widths = {name: tensors[name].shape[COLUMN_AXIS] for name in windows}
+    def _sets(self, first: int, stop: int) -> Iterator[frozenset[int]]:
+        """None, and more and more of the layers that may be made anew, the largest first."""
+        taken: list[int] = []
+        yield frozenset()
+        tensors, steps = self.composer.lowered.graph.tensors, self.composer.lowered.steps
+        wide = [index for index in range(first, stop - 1) if self.composer.maker.expandable(index)]
+        wide.sort(key=lambda index: -row_bytes(tensors[steps[index].writes[0]]))
+        for index in wide[:_MOST_EXPANSIONS]:
+            taken.append(index)
+            yield frozenset(taken)
+
+    def _in_strips(self, first: int, stop: int, expansions: frozenset[int]) -> Iterator[Edge]:
+        """The ways to run a group in strips; what makes nothing anew is measured by its like."""
+        known = (self.covers if expansions else self.swift).bytes(first, stop)
+        least = self.lives.least_bytes(first, stop)
+        if known <= max(self.floor, least):
+            return
+        lowered = self.composer.lowered
+        windows = self._windows(first, stop, expansions | {index + 1 for index in expansions})
+        rings = [(lowered.graph.tensors[name], rows) for name, rows in windows.items()]
+        made = {lowered.graph.tensors[step.writes[0]].shape[COLUMN_AXIS:] for step in lowered.steps[first:stop]}
         for strips in _STRIPS:
-            if any(width % strips == 0 for width in widths.values()):
-                rings = sum(
-                    row_bytes(tensors[name]) * (rows - 1)
-                    + row_bytes(tensors[name]) * (_AHEAD if widths[name] % strips == 0 else strips) // strips
-                    for name, rows in windows.items()
-                )
-                yield least + rings, GroupChoice(first=first, stop=stop, strips=strips, fed=fed)
+            if all(not width or width[0] % strips for width in made):
+                continue
+            promise = least + sum(_strips_bytes(tensor, rows, strips) for tensor, rows in rings)
+            choice = GroupChoice(first=first, stop=stop, strips=strips, expansions=expansions, lean=bool(expansions))
+            edge = self._edge(replace(choice, fed=self._begins(first, stop))) if promise < known else None
+            if edge is not None and edge.bytes < known:
+                known = edge.bytes
+                yield edge
 
     def _patches(self) -> Iterator[Edge]:
         """Groups in column bands, where these may need less than anything that makes nothing anew for windows."""
@@ -380,6 +397,12 @@ class _Search:
             return None
         needed = self.lives.bytes(step, choice.first, choice.stop)
         return Edge(choice=choice, step=step, bytes=needed, cycles=step.call.cycles)
+
+
+def _strips_bytes(tensor: Tensor, rows: int, strips: int) -> float:
+    """About what a ring takes for windows of some rows."""
+    last = 1 if tensor.shape[COLUMN_AXIS] % strips else _AHEAD / strips
+    return row_bytes(tensor) * (rows - 1 + last)
 
 
 def _in_place(band: Band, number: int) -> bool:

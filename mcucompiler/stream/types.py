@@ -48,6 +48,11 @@ class Span:
     width: int
     units: int
 
+    @property
+    def same(self) -> bool:
+        """Whether each strip is made of the strip of the same number."""
+        return self.strips == self.units and self.first == 0 and self.step == self.count
+
     def begin(self, strip: int) -> int:
         """The first column of the image that a strip reads."""
         return max(0, self.first + strip * self.step)
@@ -88,6 +93,12 @@ class Reading:
     columns: tuple[int, int] | None = None
     offset: int = 0
     span: Span | None = None
+
+    @property
+    def same_unit(self) -> bool:
+        """Whether a run of a band in strips reads the strip of its own number and nothing else."""
+        alike = (self.first, self.step, self.count) == (0, 1, 1)
+        return alike and self.span is not None and self.span.strips > 1 and self.span.same
 
     def begin(self, run: int) -> int:
         """The first row that a run reads; may lie outside the image."""
@@ -136,16 +147,16 @@ class Expansion:
 
     Attributes:
         node: the 1x1 convolution.
-        chunks: by channels.
+        strips: the chunks, by channels, for each strip of a row; for the only one where rows come whole.
         rows: rows of a window.
-        row_bytes: bytes of a row of a chunk.
+        row_bytes: bytes that are kept for a row of a chunk in a window.
         buffer: offset of the rows from the start of the kernels' scratch.
         height: rows of the expanded image.
         border: the byte that rows outside the expanded image consist of.
     """
 
     node: Node
-    chunks: tuple[Chunk, ...]
+    strips: tuple[tuple[Chunk, ...], ...]
     rows: int
     row_bytes: int
     buffer: int
@@ -189,12 +200,12 @@ class Band:
     @property
     def units(self) -> int:
         """How many strips make a row."""
-        return len(self.strips) or 1
+        return len(self.expansion.strips if self.expansion else self.strips) or 1
 
     @property
     def makes(self) -> int:
         """Units of its tensor that a run makes: rows, or one strip."""
-        return 1 if self.strips else self.rows
+        return self.rows if self.units == 1 else 1
 
     @property
     def height(self) -> int:
@@ -203,13 +214,14 @@ class Band:
 
     @property
     def kernels(self) -> tuple[tuple[Node, KernelCall], ...]:
-        """The kernel calls of a run, each with its node."""
+        """The kernel calls that make rows, of all their strips, each with its node."""
         if self.strips:
             return tuple((self.node, call) for call in self.strips)
         if self.expansion is None:
             return ((self.node, kernel_call_of(self.call)),)
-        expands = ((self.expansion.node, chunk.expand) for chunk in self.expansion.chunks)
-        return (*expands, *((self.node, chunk.depthwise) for chunk in self.expansion.chunks))
+        chunks = [chunk for strip in self.expansion.strips for chunk in strip]
+        expands = ((self.expansion.node, chunk.expand) for chunk in chunks)
+        return (*expands, *((self.node, chunk.depthwise) for chunk in chunks))
 
 
 def kernel_call_of(call: Call) -> KernelCall:

@@ -191,7 +191,7 @@ class _Replay:
             return self.pushed
         if name in self.writer:
             band = self.writer[name]
-            return self.runs[self.call.bands.index(band)] * (1 if band.strips else band.rows)
+            return self.runs[self.call.bands.index(band)] * (1 if band.units > 1 else band.rows)
         return self.rows[name].height * self.rows[name].units
 
     def _address(self, name: str, row: int, begin: int = 0) -> int:
@@ -244,7 +244,7 @@ class _Replay:
             self.graph.ins(node), self.graph.outs(node), number, _ROW_AXIS, first_made, first_made + band.rows
         )
         if band.expansion is not None and meant is not None:
-            yield from self._expands(band, band.expansion, meant, who)
+            yield from self._expands(band, band.expansion, meant, self._share(reading, run), who)
         first = reading.first + run // band.units * reading.step
         if reading.edge:
             yield from self._interpolates(band, reading, meant, run, who)
@@ -286,16 +286,16 @@ class _Replay:
         """The columns that a strip is given must be those that the operator reads for it."""
         span, node, held = reading.span, band.node, self.rows[reading.tensor]
         if span is None:
-            if band.strips or held.units != 1:
+            if band.units > 1 or held.units != 1:
                 yield f"{who} is not told which columns of {reading.tensor!r} it reads"
             return
         if (span.strips, span.units) != (band.units, held.units):
             yield f"{who}: the strips of {reading.tensor!r} are not those that it counts"
             return
-        width = self.graph.tensors[band.writes].shape[_COLUMN_AXIS] if band.strips else 0
+        width = self.graph.tensors[band.writes].shape[_COLUMN_AXIS] if band.units > 1 else 0
         first = run % band.units * width // band.units
         meant: tuple[int, int] | None = (0, span.width)
-        if band.strips:
+        if band.units > 1:
             ins, outs = self.graph.ins(node), self.graph.outs(node)
             meant = node.op.input_range(ins, outs, number, _COLUMN_AXIS, first, first + width // band.units)
         begin = span.first + run % span.strips * span.step
@@ -348,18 +348,38 @@ class _Replay:
         if run:
             yield from self._find(band.writes, run - 1, who)
 
-    def _expands(self, band: Band, expansion: Expansion, window: tuple[int, int], who: str) -> Iterator[str]:
-        """The expanding layer must make the rows of the window from those of the same numbers, within its buffer."""
+    def _expands(
+        self, band: Band, expansion: Expansion, window: tuple[int, int], share: tuple[int, int], who: str
+    ) -> Iterator[str]:
+        """The expanding layer must make the pixels of the window from those at their places, within its buffer.
+
+        Args:
+            band: the layer that follows.
+            expansion: the layer.
+            window: rows that the former reads.
+            share: first byte and number of bytes of each row that the expanding layer is given.
+            who: what runs.
+        """
         node = expansion.node
         source, target = self.graph.ins(node), self.graph.outs(node)
         for row in range(max(window[0], 0), min(window[1], target[0].shape[_ROW_AXIS])):
             if node.op.input_range(source, target, 0, _ROW_AXIS, row, row + 1) != (row, row + 1):
                 yield f"{who}: {node.name!r} does not make row {row} from row {row}"
+        _, channels, _, width = target[0].shape
+        pixel = self.rows[node.inputs[0]].pitch // width
+        columns = share[0] // pixel, sum(share) // pixel
+        if node.op.input_range(source, target, 0, _COLUMN_AXIS, *columns) != columns:
+            yield f"{who}: {node.name!r} does not make the columns {columns} from those of the same numbers"
+        firsts = [chunk.channel for chunk in expansion.strips[0]]
+        widest = max(stop - first for first, stop in zip(firsts, [*firsts[1:], channels], strict=True))
+        if (columns[1] - columns[0]) * widest > expansion.row_bytes:
+            yield f"{who}: a row of {widest} channels of {node.name!r} does not fit its {expansion.row_bytes} bytes"
         if window[1] - window[0] > expansion.rows or expansion.height != target[0].shape[_ROW_AXIS]:
             yield f"{who}: a window of rows {window} does not fit the {expansion.rows} rows of its buffer"
         if expansion.buffer + expansion.rows * expansion.row_bytes > band.call.scratch_bytes:
             yield f"{who}: the window of {node.name!r} does not lie in the scratch"
-        used = max(max(c.expand.scratch_bytes, c.depthwise.scratch_bytes) for c in expansion.chunks)
+        chunks = [chunk for strip in expansion.strips for chunk in strip]
+        used = max(max(c.expand.scratch_bytes, c.depthwise.scratch_bytes) for c in chunks)
         if used > expansion.buffer:
             yield f"{who}: the window of {node.name!r} lies in the kernels' scratch"
 
@@ -385,7 +405,7 @@ class _Replay:
         first, length = run // band.units * band.rows, made.row_bytes // made.units
         start = self._address(band.writes, first, run % band.units * length)
         stop = start + band.rows * length
-        if not band.strips and self._address(band.writes, first + band.rows - 1) != stop - length:
+        if band.units == 1 and self._address(band.writes, first + band.rows - 1) != stop - length:
             yield f"{who}: the rows of {band.writes!r} do not lie one behind the other"
         if size and start < scratch + size and scratch < stop:
             yield f"{who}: the output lies in the kernel's scratch"
@@ -397,7 +417,7 @@ class _Replay:
                     yield f"{who}: the output at {start} lies over input {number} at {address}"
             if size and address < scratch + size and scratch < address + extent:
                 yield f"{who}: input {number} lies in the kernel's scratch"
-        if band.strips:
+        if band.units > 1:
             self._put_strip(band.writes, first, run % band.units)
         else:
             self._put(band.writes, first, band.rows)

@@ -22,9 +22,9 @@ from mcucompiler.machine import (
 )
 from mcucompiler.machine.core import Kind
 from mcucompiler.machine.dependences import dependences, legalize
-from mcucompiler.machine.interpret import Memory, run_code, run_program
 from mcucompiler.machine.pipeline import Pipeline
 from mcucompiler.machine.program import Program
+from tests.support.interpret import Memory, run_code, run_program
 from tests.support.machine import DATA, Emulator, assemble, pattern, random_block
 
 REGION = 64

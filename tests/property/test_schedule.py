@@ -168,11 +168,11 @@ def test_changed_intervals_are_refused(lowered: Lowered, data: st.DataObject) ->
 @given(lowered=programs(), data=st.data())
 def test_steps_must_run_exactly_once(lowered: Lowered, data: st.DataObject) -> None:
     schedule = make_schedule(lowered)
-    group = data.draw(st.sampled_from(schedule.groups))
+    step = data.draw(st.sampled_from(schedule.order))
     with pytest.raises(VerificationError, match="runs 2 times"):
-        verify_schedule(replace(schedule, groups=(*schedule.groups, group)))
+        verify_schedule(replace(schedule, order=(*schedule.order, step)))
     with pytest.raises(VerificationError, match="runs 0 times"):
-        verify_schedule(replace(schedule, groups=tuple(other for other in schedule.groups if other is not group)))
+        verify_schedule(replace(schedule, order=tuple(other for other in schedule.order if other != step)))
 
 
 @quick

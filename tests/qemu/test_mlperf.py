@@ -263,5 +263,5 @@ def test_tasks_are_told_apart_by_their_shapes(tmp_path, c_shape, dtype, outputs,
 def test_a_network_with_two_inputs_is_refused(tmp_path):
     source = make_manifest(make_model())["inputs"][0]
     folder, _ = write_program(tmp_path, inputs=[source, {**source, "index": 1, "name": "other"}])
-    with pytest.raises(UsageError, match="2 inputs and 1 outputs; the runner of MLPerf Tiny feeds one"):
+    with pytest.raises(UsageError, match="2 inputs and 1 output; the runner of MLPerf Tiny feeds one"):
         task_of(read_manifest(folder))

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from mcucompiler.boards import Board, load_board
+from mcucompiler.board_types import Board
+from mcucompiler.boards import load_board
 from mcucompiler.build.program import Flavor, build_program
 from mcucompiler.manifest import read_manifest
 

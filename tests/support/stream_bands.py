@@ -144,7 +144,7 @@ class Bands:
             tensors.append(tensor)
         target = self._banded(node, band.rows, self._width(band))
         (result,) = apply(node, tensors, target, values, self._sides(band, run))
-        self.put(band.writes, run * (1 if band.strips else band.rows), result)
+        self.put(band.writes, run * (band.rows if band.units == 1 else 1), result)
         self._spoil_scratch(band.call.scratch_bytes)
 
     def _width(self, band: Band) -> int:
@@ -155,7 +155,7 @@ class Bands:
     def _sides(self, band: Band, run: int) -> tuple[int, int] | None:
         """Columns of padding that a run has at the left and at the right; None for those of the layer."""
         reading = next((r for index, r in band.readings if index == 0 and r.access is not Access.WHOLE), None)
-        if reading is None or (reading.columns is None and not band.strips):
+        if reading is None or (reading.columns is None and band.units == 1):
             return None
         first, stop = self._columns(reading, run)
         return max(0, -first), max(0, stop - self.places.width(reading.tensor))
@@ -183,21 +183,24 @@ class Bands:
         wide, *constants = self.graph.ins(band.node)
         assert wide is not None
         ((_, reading),) = band.readings
-        window = self._window(band, reading, run)
-        value = np.zeros((1, wide.shape[1], len(window), wide.shape[3]), wide.dtype)
+        window, (first_column, stop_column) = self._window(band, reading, run), self._columns(reading, run)
+        columns = min(stop_column, wide.shape[3]) - max(first_column, 0)
+        value = np.zeros((1, wide.shape[1], len(window), columns), wide.dtype)
         made: dict[tuple[int, bytes], Array] = {}
-        firsts = [chunk.channel for chunk in expansion.chunks]
-        for chunk, first, stop in zip(expansion.chunks, firsts, [*firsts[1:], wide.shape[1]], strict=True):
-            self._expand(expansion, window, first, stop, chunk.expand.scratch_bytes, made)
+        chunks = expansion.strips[run % band.units]
+        firsts = [chunk.channel for chunk in chunks]
+        for chunk, first, stop in zip(chunks, firsts, [*firsts[1:], wide.shape[1]], strict=True):
+            self._expand(expansion, window, columns, first, stop, chunk.expand.scratch_bytes, made)
             self._spoil_scratch(chunk.depthwise.scratch_bytes)
-            part = wide.replace(shape=(1, stop - first, 1, wide.shape[3]))
+            part = wide.replace(shape=(1, stop - first, 1, columns))
             starts = [None if start is None else self._buffer(expansion, row) for row, start in enumerate(window)]
             value[:, first:stop] = self._load(part, starts, expansion.border)
             self._spoil_scratch(chunk.depthwise.scratch_bytes)
         tensors = [wide.replace(shape=value.shape), *constants]
         target = self._banded(band.node, band.rows, self._width(band))
-        (result,) = apply(band.node, tensors, target, [value, *(c and c.data for c in constants)])
-        self.put(band.writes, run * band.rows, result)
+        values = [value, *(c and c.data for c in constants)]
+        (result,) = apply(band.node, tensors, target, values, self._sides(band, run))
+        self.put(band.writes, run * (band.rows if band.units == 1 else 1), result)
 
     def _buffer(self, expansion: Expansion, row: int) -> int:
         return self.places.scratch + self.call.kernel_scratch + expansion.buffer + row * expansion.row_bytes
@@ -206,6 +209,7 @@ class Bands:
         self,
         expansion: Expansion,
         window: list[int | None],
+        columns: int,
         first: int,
         stop: int,
         scratch: int,
@@ -214,12 +218,12 @@ class Bands:
         """Some channels of the rows of a window; ``made`` remembers all channels of what was computed before."""
         source, *constants = self.graph.ins(expansion.node)
         assert source is not None
-        target = self._banded(expansion.node, 1, source.shape[3])
+        target = self._banded(expansion.node, 1, columns)
         for row, start in enumerate(window):
             if start is None:
                 continue
             self._spoil_scratch(scratch)
-            value = self._load(source, [start], 0)
+            value = self._load(source, [start], 0, columns)
             key = row, value.tobytes()
             if key not in made:
                 tensors = [source.replace(shape=value.shape), *constants]

@@ -43,7 +43,7 @@ def run_order(call: StreamCall, places: Places) -> Iterator[int]:
         if name == call.fed:
             return pushed
         band = bands[maker[name]]
-        return done[maker[name]] * (1 if band.strips else band.rows)
+        return done[maker[name]] * (band.rows if band.units == 1 else 1)
 
     def there(reading: Reading, run: int) -> bool:
         if reading.access is Access.WHOLE or (reading.tensor != call.fed and reading.tensor not in maker):
@@ -77,7 +77,7 @@ def run_order(call: StreamCall, places: Places) -> Iterator[int]:
 def made_by(band: Band, places: Places, run: int) -> Patch:
     """What a run makes."""
     rows, (first, stop) = places.table[band.writes], places.columns(band.writes)
-    if not band.strips:
+    if band.units == 1:
         return Patch(band.writes, (run * band.rows, (run + 1) * band.rows), (first, stop))
     row, strip = divmod(run, rows.units)
     width = (stop - first) // rows.units
@@ -158,7 +158,7 @@ def deaths(
         dying: tensors from outside that nobody needs afterwards.
         kept: those that outlive the stream.
     """
-    last = _Last(fine=len(call.parts) > 1 or any(band.strips for band in call.bands))
+    last = _Last(fine=len(call.parts) > 1 or any(band.units > 1 for band in call.bands))
     for name in dying:
         rows = places[0].table[name]
         last.touch(0, Patch(name, (0, rows.height), (0, places[0].width(name))), -1, places[0])

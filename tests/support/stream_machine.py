@@ -127,7 +127,7 @@ class _Stream:
         for runs, call, places in zip(done, self.call.parts, self.places, strict=True):
             for count, band in zip(runs, call.bands, strict=False):
                 rows = places.table[band.writes]
-                made = count * (1 if band.strips else band.rows * rows.units)
+                made = count * (1 if band.units > 1 else band.rows * rows.units)
                 assert made == rows.height * rows.units, f"{band.writes} is not finished"
 
     def _kill(self, dead: list[tuple[int, Patch]]) -> None:

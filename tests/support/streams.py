@@ -129,8 +129,14 @@ def _choices(draw: st.DrawFn, subject: Subject, first: int, fed: str | None) -> 
         return None
     stop = draw(st.integers(least, reach))
     choice = GroupChoice(first=first, stop=stop, rows=draw(st.sampled_from(ROWS)), lean=draw(st.booleans()), fed=fed)
-    for index in range(first, stop - 1):
-        if maker.expandable(index) and draw(st.booleans()):
+    return draw(_expanded(subject, choice))
+
+
+@st.composite
+def _expanded(draw: st.DrawFn, subject: Subject, choice: GroupChoice) -> GroupChoice:
+    """A group with some of its layers made anew for each window, where they can be."""
+    for index in range(choice.first, choice.stop - 1):
+        if subject.composer.maker.expandable(index) and draw(st.booleans()):
             wider = replace(choice, expansions=choice.expansions | {index})
             if subject.composer.stream(wider) is not None:
                 choice = wider
@@ -139,7 +145,12 @@ def _choices(draw: st.DrawFn, subject: Subject, first: int, fed: str | None) -> 
 
 @st.composite
 def divided_plans(
-    draw: st.DrawFn, subject: Subject, ways: Mapping[str, st.SearchStrategy[Any]], *, feed: bool = False
+    draw: st.DrawFn,
+    subject: Subject,
+    ways: Mapping[str, st.SearchStrategy[Any]],
+    *,
+    feed: bool = False,
+    expand: bool = False,
 ) -> Plan:
     """A plan with random groups, each as long as it can be up to a random end.
 
@@ -148,6 +159,7 @@ def divided_plans(
         subject: the network.
         ways: attributes of a ``GroupChoice``: how the groups run.
         feed: whether the rows of the only input are pushed where they can be.
+        expand: whether layers may be made anew for each window.
     """
     streams: dict[GroupChoice, LoweredStep] = {}
     fed = subject.graph.inputs[0] if feed and len(subject.graph.inputs) == 1 else None
@@ -166,9 +178,13 @@ def divided_plans(
         choice, step = next(found, (None, None))
         if choice is None or step is None:
             first += 1
-        else:
-            streams[choice] = step
-            first = choice.stop
+            continue
+        if expand:
+            choice = draw(_expanded(subject, choice))
+        stream = subject.composer.stream(choice)
+        assert stream is not None
+        streams[choice] = stream
+        first = choice.stop
     return plan_lowered(with_streams(subject.composer, streams))
 
 

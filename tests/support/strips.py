@@ -116,11 +116,19 @@ def bottlenecks(width: int, dtype: type = np.int8) -> bytes:
     return n.build(bottleneck(n, width))
 
 
-def in_strips(subject: Subject, strips: int, *, fed: bool = False, lean: bool = False) -> Plan:
-    """The longest streams of a network in strips, where they can be; with ``fed``, rows are pushed into the first."""
+def in_strips(subject: Subject, strips: int, *, fed: bool = False, lean: bool = False, expand: bool = False) -> Plan:
+    """The longest streams of a network in strips, where they can be.
+
+    Args:
+        subject: the network.
+        strips: of a row.
+        fed: whether rows are pushed into the first stream.
+        lean: whether kernels are to use little scratch.
+        expand: whether layers are made anew for each window where they can be.
+    """
     pushed = subject.graph.inputs[0] if fed else None
     choices = []
-    for choice in subject.longest():
+    for choice in subject.longest(expand=expand):
         divided = replace(choice, strips=strips, lean=lean, fed=None if choice.first else pushed)
         if subject.composer.stream(divided) is not None:
             choices.append(divided)
@@ -129,9 +137,9 @@ def in_strips(subject: Subject, strips: int, *, fed: bool = False, lean: bool = 
 
 def striped_plans(subject: Subject, *, feed: bool = False) -> st.SearchStrategy[Plan]:
     """Plans with random groups in strips, where they can be."""
-    return divided_plans(subject, {"strips": st.sampled_from(STRIPS), "lean": st.booleans()}, feed=feed)
+    return divided_plans(subject, {"strips": st.sampled_from(STRIPS), "lean": st.booleans()}, feed=feed, expand=True)
 
 
 def striped(plan: Plan) -> Iterator[tuple[int, StreamCall]]:
     """Index into the steps and call of each stream in strips."""
-    return ((index, call) for index, call in streams(plan) if any(band.strips for band in call.bands))
+    return ((index, call) for index, call in streams(plan) if any(band.units > 1 for band in call.bands))

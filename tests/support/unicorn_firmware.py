@@ -10,7 +10,7 @@ import unicorn
 from elftools.elf.elffile import ELFFile
 from unicorn import arm_const
 
-from mcucompiler.boards import Board
+from mcucompiler.board_types import Board
 from tests.support.stm32_model import ModelError, Stm32
 
 PERIPHERALS = (

@@ -525,7 +525,7 @@ def test_recurrent(op_type):
         ),
         ("y = Concat<axis = 2>(d, d)", ("Concat", "axis")),
         ("y = Squeeze(d, one)", ("Squeeze", "not of size 1")),
-        ("y = Conv(i, k)", ("Conv", "1 input channels", "weights for 3")),
+        ("y = Conv(i, k)", ("Conv", "1 input channel,", "weights for 3")),
         ("y = Conv<kernel_shape = [3, 3]>(i, k2)", ("Conv", "kernel_shape", "contradicts")),
         ("y = Conv<strides = [1]>(i, k2)", ("Conv", "strides", "[1]")),
         ('y = Conv<auto_pad = "SAME">(i, k2)', ("Conv", "auto_pad", "'SAME'")),
@@ -583,7 +583,7 @@ def test_bad_scale_of_one_channel():
         (np.uint8(200), ("out of range", "200", "-128 to 127")),
         (np.uint8(100), ("another type", "uint8", "int8")),
         (np.float32(0), ("not an integer", "float32")),
-        (np.array([1, 2], np.int8), ("differ in number", "1 scales, 2 zero points")),
+        (np.array([1, 2], np.int8), ("differ in number", "1 scale, 2 zero points")),
     ],
 )
 def test_bad_zero_point(zero_point, words):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from mcucompiler.board_parts import PORTS, RUNNERS, pin
-from mcucompiler.boards import CONTENTS, list_boards, load_board
+from mcucompiler.board_types import CONTENTS
+from mcucompiler.boards import list_boards, load_board
 from mcucompiler.clock_tree import RULES
 from mcucompiler.errors import BoardError
 from mcucompiler.fields import parse_size

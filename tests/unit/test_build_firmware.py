@@ -275,6 +275,13 @@ def test_an_application_of_the_users_takes_the_place_of_the_firmware(tmp_path):
     assert (
         build_firmware(folder, load_board("nucleo-h743zi2"), application=application).program.path.read_bytes() != first
     )
+    (tmp_path / "mine.h").write_text("#define RESULT 3\n")
+    application.write_text('#include "mc_console.h"\n#include "mine.h"\nint mc_main(void) { return RESULT; }\n')
+    first = build_firmware(folder, load_board("nucleo-h743zi2"), application=application).program.path.read_bytes()
+    (tmp_path / "mine.h").write_text("#define RESULT 4\n")
+    assert (
+        build_firmware(folder, load_board("nucleo-h743zi2"), application=application).program.path.read_bytes() != first
+    )
     with pytest.raises(UsageError, match=r"application '.*none\.c' is not a file"):
         build_firmware(folder, load_board("nucleo-h743zi2"), application=tmp_path / "none.c")
 

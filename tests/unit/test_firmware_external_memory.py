@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from mcucompiler.api import CompileOptions, compile_model
-from mcucompiler.boards import Board, load_board, with_external
+from mcucompiler.board_types import Board
+from mcucompiler.boards import load_board, with_external
 from mcucompiler.build import Flavor, build_firmware, build_program
 from mcucompiler.build.board_header import write_board_header
 from mcucompiler.build.size import read_sections

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from mcucompiler.api import CompiledModel
-from mcucompiler.boards import Board, load_board
+from mcucompiler.board_types import Board
+from mcucompiler.boards import load_board
 from mcucompiler.build import Flavor, Program, build_firmware, build_program
 from mcucompiler.link.frame import Frame, Receiver, encode
 from mcucompiler.link.messages import Hello, Kind

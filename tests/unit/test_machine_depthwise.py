@@ -21,7 +21,7 @@ from mcucompiler.machine.blocks.depthwise import (
 )
 from mcucompiler.machine.blocks.depthwise_channel import Lines, Taps, channel_start, pack_lines
 from mcucompiler.machine.blocks.depthwise_form import packed_pairs, packed_segments
-from mcucompiler.machine.interpret import Memory, run_code
+from tests.support.interpret import Memory, run_code
 
 SHIFT, ADDEND, MULTIPLIER = 4, (5 << 4) + 8, 0x00100000
 FRAME, RECORD, PLANE_AT, OUTPUT_AT = 0x1000, 0x2000, 0x4000, 0x8000

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from mcucompiler.machine import Block, MachineError
-from mcucompiler.machine.interpret import Memory, execute
 from mcucompiler.machine.operations import OPCODES, Immediate, Opcode
 from mcucompiler.machine.program import Operation, render
+from tests.support.interpret import Memory, execute
 from tests.support.machine import DATA, Emulator, assemble, float_pattern, pattern
 
 CASES = 24
@@ -132,7 +132,7 @@ def test_fused_multiply_add_rounds_once(emulator: Emulator) -> None:
 
 
 def test_constants_of_all_kinds() -> None:
-    from mcucompiler.machine.interpret import run_program
+    from tests.support.interpret import run_program
 
     for value in (0, 1, 255, 65535, 65536, 0xFF00FF00, -1, -129, 0x12345678, 0x7FFFFFFF, -(2**31)):
         block = Block("constant")
@@ -149,7 +149,7 @@ def test_constants_of_all_kinds() -> None:
         (lambda b, v: b.and_(v, 0x12345), "modified immediate"),
         (lambda b, v: b.emit("nonsense", (v,)), "no operation 'nonsense'"),
         (lambda b, v: b.emit("add", (v,)), "takes operands of classes 'rr', got 'r'"),
-        (lambda b, v: b.vadd(v, v), "takes operands of classes 'ss', got 'rr'"),
+        (lambda b, v: b.vmul(v, v), "takes operands of classes 'ss', got 'rr'"),
         (lambda b, v: b.emit("mov", (v,), (1,)), "takes 0 immediates, got 1"),
         (lambda b, v: b.add(v, Block("other").live_in("o")), "belongs to another block"),
         (lambda b, v: b.live_in("v"), "declared twice"),

@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from mcucompiler.ir.graph import Graph
+from mcucompiler.manifest import read_manifest
 from mcucompiler.ops import Add, FlipSign, Lookup, Mul, Operator
 from mcucompiler.passes.finish import check_finished
 from mcucompiler.passes.make_signed import make_signed
@@ -19,6 +20,7 @@ from tests.support.graphs import GraphMaker, checked, kinds, quant
 from tests.support.programs import check
 
 A, B, Y = (0.0060701193287968636, 98), (0.003853052854537964, 132), (0.00606256490573287, 118)
+M = (0.005210941657423973, 166)
 PAIR = (54, 232)
 """Of all pairs of elements under A and B this one has a sum under Y that is rounded otherwise."""
 
@@ -66,21 +68,40 @@ def test_neighbors_that_stay_unsigned_share_their_tensor() -> None:
     assert {after.tensors[name].dtype for name in (*after.inputs, *after.outputs)} == {"uint8"}
 
 
-def test_program_equals_onnx_runtime_on_every_pair(tmp_path: Path) -> None:
-    inputs = [helper.make_tensor_value_info(name, TensorProto.UINT8, [256, 256]) for name in "ab"]
-    names, constants = [], []
-    for tensor, (scale, zero_point) in zip("aby", (A, B, Y), strict=True):
-        names.append([f"s{tensor}", f"z{tensor}"])
-        constants += [
-            numpy_helper.from_array(np.array(scale, np.float32), f"s{tensor}"),
-            numpy_helper.from_array(np.array(zero_point, np.uint8), f"z{tensor}"),
-        ]
-    node = helper.make_node(
-        "QLinearAdd", ["a", *names[0], "b", *names[1], *names[2]], ["y"], domain="com.microsoft", name="sum"
-    )
-    graph = helper.make_graph(
-        [node], "sum", inputs, [helper.make_tensor_value_info("y", TensorProto.UINT8, [256, 256])], constants
-    )
+def _model(*links: tuple[str, tuple[float, int]]) -> bytes:
+    """Inputs a and b, a chain of operators that combine what is there with b, each with its output's parameters."""
+    nodes, constants = [], []
+
+    def parameters(tensor: str, scale: float, zero_point: int) -> list[str]:
+        constants.append(numpy_helper.from_array(np.array(scale, np.float32), f"s{tensor}"))
+        constants.append(numpy_helper.from_array(np.array(zero_point, np.uint8), f"z{tensor}"))
+        return [f"s{tensor}", f"z{tensor}"]
+
+    held = ["a", *parameters("a", *A)]
+    other = ["b", *parameters("b", *B)]
+    for index, (kind, quantization) in enumerate(links):
+        made = [f"y{index}", *parameters(f"y{index}", *quantization)]
+        nodes.append(
+            helper.make_node(kind, [*held, *other, *made[1:]], made[:1], domain="com.microsoft", name=f"node{index}")
+        )
+        held = made
+    values = [helper.make_tensor_value_info(name, TensorProto.UINT8, [256, 256]) for name in ("a", "b", held[0])]
+    graph = helper.make_graph(nodes, "chain", values[:2], values[2:], constants)
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
-    check(model.SerializeToString(), tmp_path / "net", exact=True)
+    return helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        [("QLinearAdd", Y)],
+        [("QLinearAdd", Y), ("QLinearAdd", (0.007614587899297476, 137))],
+        [("QLinearAdd", Y), ("QLinearMul", M), ("QLinearMul", (0.0037761847488582134, 126))],
+    ],
+    ids=["one", "sums", "products"],
+)
+def test_programs_equal_onnx_runtime(links: list[tuple[str, tuple[float, int]]], tmp_path: Path) -> None:
+    """Chains, too: every link is rounded otherwise 128 lower, so what lies between them stays uint8."""
+    check(_model(*links), tmp_path / "net", exact=True)
+    written = [output.dtype for step in read_manifest(tmp_path / "net").steps for output in step.outputs]
+    assert written == ["uint8"] * len(links)

@@ -118,7 +118,7 @@ def test_what_cannot_be_meant(arguments, message):
         ((1, 8, 3), "int8", (0.5, 0), r"\[1x8x3\]"),
         ((1, 8, 8, 3), "float32", (None, None), "is float32"),
         ((1, 8, 8, 3), "int8", (None, None), "has no scale"),
-        ((1, 8, 8, 1), "int8", (0.5, 0), "has 3 numbers; input 'image' has 1 channels"),
+        ((1, 8, 8, 1), "int8", (0.5, 0), "has 3 numbers; input 'image' has 1 channel"),
     ],
 )
 def test_inputs_that_pixels_do_not_fit(shape, dtype, quant, message):

@@ -15,7 +15,7 @@ from mcucompiler.memory import plan_memory
 from mcucompiler.memory.verify import verify_memory
 from mcucompiler.schedule import make_schedule, peak_bytes, schedule_in_order
 from mcucompiler.schedule.dependencies import dependence_graph
-from mcucompiler.schedule.types import Alias, Group, LiveInterval
+from mcucompiler.schedule.types import Alias, LiveInterval
 from mcucompiler.schedule.verify import verify_schedule
 from tests.support.planning import IN_PLACE, Program, whole
 
@@ -173,16 +173,10 @@ def test_a_lowering_that_reads_unwritten_bytes_is_refused() -> None:
         verify_schedule(make_schedule(program.lowered(["out"])))
 
 
-def test_unknown_groups_are_refused() -> None:
+def test_unknown_steps_are_refused() -> None:
     schedule = make_schedule(residual())
-    merged = Group(mode="layer", steps=(0, 1))
-    with pytest.raises(VerificationError, match="runs 2 steps as one layer"):
-        verify_schedule(replace(schedule, groups=(merged, *schedule.groups[2:])))
-    other = replace(schedule.groups[0], mode="rows")
-    with pytest.raises(VerificationError, match="unknown mode 'rows'"):
-        verify_schedule(replace(schedule, groups=(other, *schedule.groups[1:])))
     with pytest.raises(VerificationError, match="there is no step 9"):
-        verify_schedule(replace(schedule, groups=(*schedule.groups, Group(mode="layer", steps=(9,)))))
+        verify_schedule(replace(schedule, order=(*schedule.order, 9)))
 
 
 def test_aliases_of_one_buffer_twice_or_of_no_buffer_are_refused() -> None:

@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Functions of products in scheduled assembly: how they leave the stack, and what they are estimated to cost."""
+"""Functions of products in scheduled assembly: sums, how they leave the stack, what they are estimated to cost."""
 
 from __future__ import annotations
 
 import re
+import struct
+import time
 
+import numpy as np
 import pytest
 
-from mcucompiler.machine.blocks.products import ProductForm, product_function
+from mcucompiler.machine import ALL_REGISTERS, CORTEX_M4, compile_block
+from mcucompiler.machine.blocks.products import ProductForm, loop_block, product_function
+from mcucompiler.machine.store import VARIABLE
+from tests.support.interpret import Memory, run_code
+from tests.support.machine import DATA, Emulator, assemble
 
 
 def form(*, channels: int = 2, pixels: int = 4, head: int = 8, unroll: int = 8, floating: bool = True) -> ProductForm:
@@ -64,3 +71,43 @@ def test_estimated_cycles_of_large_sums(inputs: int) -> None:
     effort = product_function(shape).effort(shape, inputs // 2, blocks, 0)
     assert effort.cycles / (blocks * inputs * shape.channels * shape.pixels) <= 0.70
     assert effort.instructions / (blocks * inputs * shape.channels * shape.pixels) <= 1.13
+
+
+def test_an_iteration_adds_the_products_of_its_steps() -> None:
+    shape = form()
+    code = compile_block(loop_block(shape), registers=ALL_REGISTERS)
+    generator, steps = np.random.default_rng(3), shape.head + shape.unroll
+    weights, pixels = (generator.integers(-128, 128, (count, steps, 2)) for count in (2, 4))
+    columns = np.ascontiguousarray(pixels.transpose(1, 0, 2), "<i2").tobytes()
+    stream = bytes(8) + np.ascontiguousarray(weights.transpose(1, 2, 0), np.int8).tobytes()
+    frame = struct.pack("<4I", 0, DATA + 16 + len(columns) - shape.head * shape.step_bytes, 0, 0)
+    content = frame + columns + stream
+    values = {"frame": DATA, "columns": DATA + 16, "stream": DATA + 16 + len(columns)}
+    start = {register: values.get(name, 0) for name, register in code.live_in.items()}
+    interpreted = run_code(code, start, Memory({DATA: bytearray(content)}))
+    emulated, after, flags = Emulator().run(assemble([code.lines])[0], start, content)
+    assert after == content
+    assert flags & 4  # these were the last steps
+    assert interpreted["flags"] & 4
+    expected = np.einsum("csi,psi->cp", weights[:, shape.head :], pixels[:, shape.head :])
+    for (channel, pixel), total in np.ndenumerate(expected):
+        register = code.live_out[f"sum{channel}_{pixel}"]
+        assert interpreted[register] == emulated[register] == int(total) & 0xFFFFFFFF
+
+
+def test_estimated_cycles_of_long_loops() -> None:
+    code = compile_block(loop_block(form(head=16, unroll=16)), registers=ALL_REGISTERS)
+    assert code.cycles / 256 <= 0.585
+
+
+def test_a_single_issue_core_takes_a_cycle_for_each_instruction_at_least() -> None:
+    code = compile_block(loop_block(form(unroll=4)), core=CORTEX_M4, registers=ALL_REGISTERS)
+    assert code.cycles >= len(code.lines) + 2
+
+
+def test_scheduling_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "off")
+    block = loop_block(form(head=16, unroll=16))
+    start = time.process_time()
+    compile_block(block, registers=ALL_REGISTERS, attempts=25)
+    assert time.process_time() - start < 2.0

@@ -12,6 +12,7 @@ from mcucompiler.frontend.onnx_node import OnnxNode
 from mcucompiler.frontend.operators.common import EIGHT_BIT, Table, axes_of, axis_of, output_dtype, stated_axes
 from mcucompiler.ir.graph import QuantParams, Tensor
 from mcucompiler.ops import Cast, Concat, Reshape, Transpose
+from mcucompiler.words import counted
 
 
 def _emit_reshape(b: Builder, node: OnnxNode, x: Tensor, shape: tuple[int, ...]) -> None:
@@ -97,7 +98,9 @@ def depth_to_space(b: Builder, node: OnnxNode) -> None:
     batch, channels, height, width = x.shape
     depth, left = divmod(channels, size * size)
     if left:
-        raise node.invalid("blocksize does not divide the channels", found=f"{channels} channels, blocksize {size}")
+        raise node.invalid(
+            "blocksize does not divide the channels", found=f"{counted(channels, 'channel')}, blocksize {size}"
+        )
     if mode == "DCR":
         split, perm = (batch, size, size, depth, height, width), (0, 3, 4, 1, 5, 2)
     else:
@@ -196,7 +199,7 @@ def concat(b: Builder, node: OnnxNode) -> None:
 def qlinear_concat(b: Builder, node: OnnxNode) -> None:
     """com.microsoft QLinearConcat: Y's scale and zero point, then (X, scale, zero point) for each input."""
     if len(node.inputs) < 5 or (len(node.inputs) - 2) % 3:
-        raise node.invalid("inputs are not scale, zero point, then threes", found=f"{len(node.inputs)} inputs")
+        raise node.invalid("inputs are not scale, zero point, then threes", found=counted(len(node.inputs), "input"))
     positions = range(2, len(node.inputs), 3)
     tensors = [b.activation(node, index, EIGHT_BIT) for index in positions]
     claims: dict[int, QuantParams] = {

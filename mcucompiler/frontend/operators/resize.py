@@ -12,6 +12,7 @@ from mcucompiler.frontend.onnx_node import OnnxNode
 from mcucompiler.frontend.operators.common import Table, axes_of, channels_first, emit_image
 from mcucompiler.ir.graph import Tensor
 from mcucompiler.ops import Resize
+from mcucompiler.words import counted
 
 _COORDINATES = (
     "half_pixel",
@@ -93,7 +94,7 @@ def _check_count(node: OnnxNode, what: str, values: list[int] | list[np.float32]
         raise node.invalid(
             f"{what} do not fit the input",
             found=str([float(v) for v in values]),
-            supported=f"{len(axes)} positive values",
+            supported=counted(len(axes), "positive value"),
         )
 
 

@@ -12,6 +12,7 @@ from mcucompiler.frontend.onnx_node import OnnxNode
 from mcucompiler.frontend.operators.common import Table, axes_of, axis_of
 from mcucompiler.ir.graph import INTEGER_RANGES, Tensor
 from mcucompiler.ops import Pad, Reshape, Slice
+from mcucompiler.words import counted
 
 
 def _slice_op(shape: tuple[int, ...], parts: dict[int, tuple[int, int, int]]) -> Slice:
@@ -63,7 +64,8 @@ def split(b: Builder, node: OnnxNode) -> None:
     sizes = _split_sizes(b, node, size)
     if len(sizes) != len(node.outputs) or sum(sizes) != size or any(s < 0 for s in sizes):
         raise node.invalid(
-            "the parts do not add up", found=f"sizes {list(sizes)} for {len(node.outputs)} outputs of an axis of {size}"
+            "the parts do not add up",
+            found=f"sizes {list(sizes)} for {counted(len(node.outputs), 'output')} of an axis of {size}",
         )
     start = 0
     for output, part in zip(node.outputs, sizes, strict=True):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mcucompiler.frontend.onnx_node import OnnxNode
 from mcucompiler.ir.graph import Tensor
+from mcucompiler.words import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,7 @@ def read_window(node: OnnxNode, spatial: tuple[int, ...], kernel: tuple[int, ...
             raise node.invalid(
                 f"attribute {name} does not fit the input",
                 found=str(list(values)),
-                supported=f"{rank} positive values",
+                supported=counted(rank, "positive value"),
             )
     pads = _pads(node, spatial, stated, strides, dilations)
     return Window(kernel=stated, strides=strides, pads=pads, dilations=dilations)

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from mcucompiler.lower.variants._products import Tail
 from mcucompiler.lower.variants._rows import Load, RowBlock, plane_of, row_blocks, tap_words
+from mcucompiler.lower.variants._tail import Tail
 from mcucompiler.lower.variants._weighted import INT8_RANGE, WeightedLayer
 from mcucompiler.lower.variants._window import Window
-from mcucompiler.machine.blocks.depthwise import OFFSET, WORD, RowForm, Term
+from mcucompiler.machine.blocks.depthwise import OFFSET, RowForm, Term
 from mcucompiler.machine.blocks.depthwise_channel import Lines, Taps
 from mcucompiler.machine.blocks.depthwise_form import (
     DepthwiseForm,
@@ -24,6 +24,7 @@ from mcucompiler.machine.blocks.depthwise_form import (
 )
 from mcucompiler.machine.blocks.depthwise_function import depthwise_function
 from mcucompiler.machine.errors import MachineError
+from mcucompiler.machine.value import WORD
 from mcucompiler.numerics.requantize import wrap32
 
 _MOST_FRAME_TAPS = 64  # words of taps of a channel, in the frame

@@ -11,15 +11,9 @@ from mcucompiler.ir.graph import Tensor
 from mcucompiler.lower.types import Exactness, Kernel, Param, ScalarArg, Stored, kernel
 from mcucompiler.lower.variants.calls import MATH, extent_label, label, reads, writes
 from mcucompiler.lower.variants.geometry import Loop
-from mcucompiler.machine.blocks.elementwise import (
-    WORD,
-    FactorForm,
-    LoopFunction,
-    SumForm,
-    factor_function,
-    sum_function,
-)
+from mcucompiler.machine.blocks.elementwise import FactorForm, LoopFunction, SumForm, factor_function, sum_function
 from mcucompiler.machine.errors import MachineError
+from mcucompiler.machine.value import WORD
 
 _UNROLLS = (2, 1)
 _WRAPPER = 16

@@ -13,7 +13,6 @@ from mcucompiler.lower.types import (
     OutputArg,
     Overlap,
     Param,
-    ScalarArg,
     ScratchArg,
     kernel,
 )
@@ -25,11 +24,13 @@ from mcucompiler.lower.variants._products import (
     pack_layer,
     stream_comment,
 )
+from mcucompiler.lower.variants._tail import tail_arguments, tail_params
 from mcucompiler.lower.variants._weighted import Int64Array, WeightedLayer, exactness
 
 INCLUDES = ("mc_math.h", "mc_requantize.h", "mc_simd.h")
 OFMAP = Param(ctype="int8_t *", name="ofmap")
 ACTIVATIONS = (Param(ctype="const int8_t *", name="ifmap"), OFMAP)
+ROWS = (Param(ctype="const int8_t *const *", name="rows"), OFMAP)  # the input's rows given by pointers
 COLUMNS = Param(ctype="uint32_t *", name="columns")
 WEIGHTS = Param(ctype="const uint32_t *", name="weights")
 _CYCLES_PER_INSTRUCTION = 0.9  # of what the C compiler orders
@@ -68,18 +69,6 @@ class Scatter:
 
     index: Int64Array
     channels: int
-
-
-def tail_params(packed: PackedLayer) -> tuple[Param, ...]:
-    """The parameters that requantization needs."""
-    names = (("addend", packed.tail.integer), ("out_zero", packed.tail.floating))
-    return tuple(Param(ctype="int32_t", name=name) for name, used in names if used)
-
-
-def tail_arguments(layer: WeightedLayer, packed: PackedLayer) -> tuple[ScalarArg, ...]:
-    """Their values."""
-    values = ((layer.form.addend, packed.tail.integer), (layer.form.zero_point, packed.tail.floating))
-    return tuple(ScalarArg(ctype="int32_t", value=value) for value, used in values if used)
 
 
 def pointwise_call(
@@ -145,7 +134,7 @@ def _call(
             OutputArg(index=0),
             *(() if blocking.direct else (ScratchArg(),)),
             packed.stream,
-            *tail_arguments(layer, packed),
+            *tail_arguments(layer.form, packed.tail),
         ),
         variant=code.template,
         scratch_bytes=blocking.column_words * 4,
@@ -195,7 +184,7 @@ def _kernel(
     return kernel(
         variant,
         f"{label}_{blocking.label}",
-        (*ACTIVATIONS, *(() if direct else (COLUMNS,)), WEIGHTS, *tail_params(packed)),
+        (*ACTIVATIONS, *(() if direct else (COLUMNS,)), WEIGHTS, *tail_params(packed.tail)),
         includes=INCLUDES,
         about=about.format(f"{blocking.whole} pixel{'s' * (blocking.whole > 1)}"),
         packing=packing,

@@ -17,9 +17,10 @@ import numpy as np
 from mcucompiler.lower.packing import BlockCounts, Channels, is_narrow, pack_stream
 from mcucompiler.lower.types import ConstantArg, ConstantArray
 from mcucompiler.lower.variants._product_blocks import PORTABLE_STEPS, Block, Output, portable_body
-from mcucompiler.lower.variants._weighted import INT8_RANGE, Int64Array, WeightedLayer
+from mcucompiler.lower.variants._tail import Tail, tail_of
+from mcucompiler.lower.variants._weighted import Int64Array, WeightedLayer
 from mcucompiler.machine.blocks.products import FARTHEST, Effort, ProductForm, product_function
-from mcucompiler.numerics.integer_form import RequantForm
+from mcucompiler.words import counted
 
 _BODY, _REST_BODY = 12, 4  # steps in the body of the loop over inputs, for most pixels and for those left over
 _WHOLE_BODY = 12  # sums of up to so many steps need no loop, in kernels that layers share
@@ -32,25 +33,6 @@ _WIDE_STEP, _WIDE_BLOCK = 3, 40  # instructions of the portable form besides loa
 _TAIL_COST = {"integer": 3, "float": 9}  # instructions of an output element in the portable form
 _PORTABLE_STACK_BYTES = 80
 _PORTABLE_CYCLES = 1.0  # estimated cycles per instruction of what the C compiler orders
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tail:
-    """The requantization literals of a kernel.
-
-    Attributes:
-        shift: of the integer tail.
-        integer: whether some channels have an integer tail.
-        floating: whether some channels have a float tail.
-        lo: least output, None where saturation to int8 sees to it.
-        hi: greatest output, likewise.
-    """
-
-    shift: int
-    integer: bool
-    floating: bool
-    lo: int | None
-    hi: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,12 +169,13 @@ class Blocking:
     def reason(self, tail: Tail) -> str:
         """What the report says about the code."""
         form = self._form(self.whole, tail, whole=True)
-        kind = f"{self.channels} channels x {self.whole} pixels"
+        kind = f"{counted(self.channels, 'channel')} x {counted(self.whole, 'pixel')}"
         if form is None:
             return f"{kind}, portable: weights beyond int8"
         done = product_function(form)
-        loop = f", {done.loop.cycles:g} an iteration of {form.unroll} steps" if form.unroll else ""
-        return f"{kind} in scheduled assembly; estimated cycles: {done.head.cycles:g} for {form.head} steps{loop}"
+        loop = f", {done.loop.cycles:g} an iteration of {counted(form.unroll, 'step')}" if form.unroll else ""
+        head = f"{done.head.cycles:g} for {counted(form.head, 'step')}"
+        return f"{kind} in scheduled assembly; estimated cycles: {head}{loop}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -331,17 +314,6 @@ def _channels_of(layer: WeightedLayer, part: slice, places: Int64Array) -> Chann
         float_bits=layer.float_bits[part],
         proved=layer.form.proved[part],
         index=places[part],
-    )
-
-
-def tail_of(form: RequantForm, *, integer: bool, floating: bool) -> Tail:
-    """The literals of a requantization; the shift is 0 where nothing uses it, so that equal kernels are equal."""
-    return Tail(
-        shift=form.shift if integer else 0,
-        integer=integer,
-        floating=floating,
-        lo=form.lo if form.lo > INT8_RANGE[0] else None,
-        hi=form.hi if form.hi < INT8_RANGE[1] else None,
     )
 
 

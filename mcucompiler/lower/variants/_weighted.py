@@ -17,6 +17,7 @@ from mcucompiler.ops.base import Clamp
 Int64Array = npt.NDArray[np.int64]
 
 INT8_RANGE = INTEGER_RANGES["int8"]
+FLOAT_FLAG = 0x80000000  # multipliers are positive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,6 +35,11 @@ class WeightedLayer:
     bias: Int64Array
     form: RequantForm
     zero_point: int
+
+    @property
+    def record_bits(self) -> npt.NDArray[np.uint32]:
+        """The multipliers of channels' records, [M]: integers where proved, else floats with ``FLOAT_FLAG``."""
+        return np.where(self.form.proved, self.integer_bits, self.float_bits | np.uint32(FLOAT_FLAG))
 
     @property
     def integer_bits(self) -> npt.NDArray[np.uint32]:
@@ -72,11 +78,10 @@ def weighted_layer(context: NodeContext, clamp: Clamp | None) -> WeightedLayer:
         clamp: the activation folded into it.
     """
     x, w, y = context.activation(0).tensor, context.constant(1), context.outputs[0].tensor
-    if w is None or w.data is None or w.quant is None or x.quant is None or y.quant is None:
+    if w is None or x.quant is None or y.quant is None:
         raise ValueError(f"{context.node.name!r} is not an integer layer with constant weights")
-    channels = w.shape[0]
-    zeros = np.broadcast_to(np.array(w.quant.zero_point, np.int64), (channels,))
-    weights = w.data.reshape(channels, -1).astype(np.int64) - zeros[:, None]
+    weights = integer_weights(w)
+    channels = len(weights)
     given = context.constant(2)
     bias = np.zeros(channels, np.int64) if given is None or given.data is None else given.data.astype(np.int64)
     lo, hi = bounds(clamp)
@@ -84,6 +89,15 @@ def weighted_layer(context: NodeContext, clamp: Clamp | None) -> WeightedLayer:
     form = find_requant_form(_multipliers(x, w, y), y.quant.z, lo, hi, least, greatest, exact=context.options.exact)
     folded = wrap32(bias - x.quant.z * weights.sum(axis=1)).astype(np.int64)
     return WeightedLayer(weights=weights, bias=folded, form=form, zero_point=x.quant.z)
+
+
+def integer_weights(w: Tensor | None) -> Int64Array:
+    """Quantized constant weights [M, ...] less their zero points, as [M, K] in ONNX order."""
+    if w is None or w.data is None or w.quant is None:
+        raise ValueError("the weights are no quantized constant")
+    channels = w.shape[0]
+    zeros = np.broadcast_to(np.array(w.quant.zero_point, np.int64), (channels,))
+    return np.asarray(w.data.reshape(channels, -1).astype(np.int64) - zeros[:, None])
 
 
 def bounds(clamp: Clamp | None) -> tuple[int, int]:

@@ -9,50 +9,28 @@ from functools import lru_cache
 from mcucompiler.lower.types import KernelCall, NodeContext, Variant
 from mcucompiler.lower.variants._pairs import PairForm, form
 from mcucompiler.lower.variants.binary import (
+    ScalarTable,
     all_of,
     binary_call,
     binary_reason,
-    constant_operand,
-    quants,
-    scalar_call,
+    integer_reason,
+    output_clamp,
+    quantized_reason,
+    quants_of,
 )
-from mcucompiler.lower.variants.calls import output_bounds
 from mcucompiler.numerics.pair_form import find_add_form
 from mcucompiler.numerics.requantize import add_constants
-from mcucompiler.ops.add import Add, Sub
+from mcucompiler.ops.add import Sub
 
 STRIDED_INPUT = True
 STRIDED_OUTPUT = True
-
 
 # Asked by reject() and again by lower(), and by every node with the same parameters.
 _add_form = lru_cache(maxsize=256)(find_add_form)
 
 
-def _clamp(context: NodeContext) -> tuple[int, int]:
-    op = context.node.op
-    return output_bounds(context.outputs[0].tensor.dtype, op.clamp if isinstance(op, Add | Sub) else None)
-
-
 def _symbol(context: NodeContext) -> str:
     return "-" if isinstance(context.node.op, Sub) else "+"
-
-
-@dataclass(frozen=True, slots=True)
-class AddTable:
-    """One operand is a constant of one element: a table of the 256 results."""
-
-    name: str = "add_table"
-
-    def reject(self, context: NodeContext) -> str | None:
-        """Quantized 8-bit operands, one a single constant element."""
-        if quants(context) is None:
-            return "not quantized"
-        return "no operand is a single constant" if constant_operand(context) is None else None
-
-    def lower(self, context: NodeContext) -> KernelCall:
-        """A lookup."""
-        return scalar_call(context, constant_operand(context) or 0, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +41,11 @@ class AddInteger:
 
     def reject(self, context: NodeContext) -> str | None:
         """int8 operands for which such a form exists."""
-        if not all_of(context, "int8") or quants(context) is None:
-            return "not int8 throughout"
-        if context.options.exact == "float":
-            return "float requantization was asked for"
-        if self._form(context) is None:
-            return "no integer form is exact on all pairs"
-        return binary_reason(context)
+        return integer_reason(context, self._form)
 
     def _form(self, context: NodeContext) -> PairForm | None:
-        found_quants = quants(context)
-        lo, hi = _clamp(context)
-        if found_quants is None:
-            return None
-        found = _add_form(*found_quants, lo, hi, subtract=isinstance(context.node.op, Sub))
+        lo, hi = output_clamp(context)
+        found = _add_form(*quants_of(context), lo, hi, subtract=isinstance(context.node.op, Sub))
         if found is None:
             return None
         return form(
@@ -107,15 +76,12 @@ class AddFloatTail:
 
     def reject(self, context: NodeContext) -> str | None:
         """Quantized operands."""
-        return "not quantized per tensor" if quants(context) is None else binary_reason(context)
+        return quantized_reason(context)
 
     def lower(self, context: NodeContext) -> KernelCall:
         """The call."""
-        found_quants = quants(context)
-        if found_quants is None:
-            raise ValueError("not quantized per tensor")
-        ratio_a, ratio_b, offset = add_constants(*found_quants, subtract=isinstance(context.node.op, Sub))
-        lo, hi = _clamp(context)
+        ratio_a, ratio_b, offset = add_constants(*quants_of(context), subtract=isinstance(context.node.op, Sub))
+        lo, hi = output_clamp(context)
         pair = form(
             "add_float",
             13.0,
@@ -145,4 +111,4 @@ class AddFloats:
         return binary_call(context, form("float", 5.0, operator=_symbol(context)), self.name, _symbol(context))
 
 
-VARIANTS: tuple[Variant, ...] = (AddTable(), AddInteger(), AddFloatTail(), AddFloats())
+VARIANTS: tuple[Variant, ...] = (ScalarTable(name="add_table"), AddInteger(), AddFloatTail(), AddFloats())

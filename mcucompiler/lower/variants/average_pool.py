@@ -52,18 +52,6 @@ def _op(context: NodeContext) -> AveragePool:
     return op
 
 
-def _windows(context: NodeContext) -> Windows:
-    op = _op(context)
-    return windows_of(
-        context.activation(0),
-        context.outputs[0],
-        kernel=op.kernel,
-        strides=op.strides,
-        pads=op.pads,
-        dilations=op.dilations,
-    )
-
-
 def _rows_reason(context: NodeContext) -> str | None:
     """Why rows given by pointers would not do, None where they would.
 
@@ -76,7 +64,7 @@ def _rows_reason(context: NodeContext) -> str | None:
         return refusal
     if op.is_global(source.tensor.shape[2:]):
         return "the window is as large as the rows, which may be the whole image"
-    if _windows(context).padded and not op.count_include_pad:
+    if windows_of(context).padded and not op.count_include_pad:
         return "windows in the padding have fewer elements"
     return None
 
@@ -202,7 +190,7 @@ class AveragePoolWindows:
         source, target = context.activation(0).tensor, context.outputs[0].tensor
         if source.quant is None or target.quant is None:
             raise ValueError("not quantized")
-        windows = _windows(context)
+        windows = windows_of(context)
         taps = windows.rows.kernel * windows.columns.kernel
         form = window_form(taps, source.quant, target.quant, *_bounds(context))
         instructions = windows.pixels * (16 + windows.channels * (3 * taps + 56) // 4)
@@ -225,7 +213,7 @@ class AveragePoolLoop:
 
     def lower(self, context: NodeContext) -> KernelCall:
         """The call."""
-        windows = _windows(context)
+        windows = windows_of(context)
         taps = windows.rows.kernel * windows.columns.kernel
         instructions = windows.pixels * (16 + windows.channels * (9 * taps + 40))
         return _call(context, windows, None, self.name, instructions)

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 
 from mcucompiler.ir.graph import ITEM_BYTES, Array, QuantParams, Tensor
@@ -19,7 +22,7 @@ from mcucompiler.lower.types import (
     kernel,
 )
 from mcucompiler.lower.variants._pairs import PairForm, takes_words, words_call
-from mcucompiler.lower.variants.calls import MATH, cycles, extent_label, label, weights, writes
+from mcucompiler.lower.variants.calls import MATH, cycles, extent_label, label, output_bounds, weights, writes
 from mcucompiler.lower.variants.geometry import (
     CTYPES,
     Loop,
@@ -29,6 +32,8 @@ from mcucompiler.lower.variants.geometry import (
     with_inner,
 )
 from mcucompiler.lower.variants.lookup import table_call
+from mcucompiler.ops.add import Add, Sub
+from mcucompiler.ops.mul import Div, Mul
 
 _FLOAT_LOOPS = {"add_float": "binary_float", "mul_float": "binary_float", "float": "binary_float32"}
 
@@ -38,6 +43,14 @@ def quants(context: NodeContext) -> tuple[QuantParams, QuantParams, QuantParams]
     tensors = (*context.tensors[:2], context.outputs[0].tensor)
     found = [tensor.quant for tensor in tensors if tensor is not None and tensor.quant is not None]
     return (found[0], found[1], found[2]) if len(found) == 3 and all(q.per_tensor for q in found) else None
+
+
+def quants_of(context: NodeContext) -> tuple[QuantParams, QuantParams, QuantParams]:
+    """The same where there is one; for ``lower()``."""
+    found = quants(context)
+    if found is None:
+        raise ValueError("not quantized per tensor")
+    return found
 
 
 def all_of(context: NodeContext, dtype: str) -> bool:
@@ -55,6 +68,46 @@ def binary_reason(context: NodeContext) -> str | None:
     if not any(isinstance(value, Stored) for value in context.inputs):
         return "both operands are constant"
     return "the operands' memory orders do not follow their axes" if _loops(context) is None else None
+
+
+def output_clamp(context: NodeContext) -> tuple[int, int]:
+    """Least and greatest result: those of its type, narrowed by the activation folded into the operator."""
+    op = context.node.op
+    clamp = op.clamp if isinstance(op, Add | Sub | Mul | Div) else None
+    return output_bounds(context.outputs[0].tensor.dtype, clamp)
+
+
+def quantized_reason(context: NodeContext) -> str | None:
+    """Why the definition between quantized tensors cannot be computed, None when it can."""
+    return "not quantized per tensor" if quants(context) is None else binary_reason(context)
+
+
+def integer_reason(context: NodeContext, find: Callable[[NodeContext], PairForm | None]) -> str | None:
+    """Why a proved integer form, which ``find`` looks for, cannot be used; None when it can."""
+    if not all_of(context, "int8") or quants(context) is None:
+        return "not int8 throughout"
+    if context.options.exact == "float":
+        return "float requantization was asked for"
+    if find(context) is None:
+        return "no integer form is exact on all pairs"
+    return binary_reason(context)
+
+
+@dataclass(frozen=True, slots=True)
+class ScalarTable:
+    """The variant for a constant operand of one element: a table of the 256 results."""
+
+    name: str
+
+    def reject(self, context: NodeContext) -> str | None:
+        """Quantized 8-bit operands, one a single constant element."""
+        if quants(context) is None:
+            return "not quantized"
+        return "no operand is a single constant" if constant_operand(context) is None else None
+
+    def lower(self, context: NodeContext) -> KernelCall:
+        """A lookup."""
+        return scalar_call(context, constant_operand(context) or 0, self.name)
 
 
 def constant_operand(context: NodeContext) -> int | None:

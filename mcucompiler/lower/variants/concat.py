@@ -23,6 +23,7 @@ from mcucompiler.lower.variants.calls import constant, cycles, label, reads, wei
 from mcucompiler.lower.variants.geometry import CTYPES, Axis, as_stored, grouped_axes, nest, refine, view_axes
 from mcucompiler.lower.variants.moves import Piece, copy_kernel, piece
 from mcucompiler.ops.concat import Concat
+from mcucompiler.words import counted
 
 STRIDED_INPUT = True
 STRIDED_OUTPUT = True
@@ -64,7 +65,8 @@ class ConcatCopy:
         return KernelCall(
             kernel=copy_kernel(
                 label("concat", target),
-                f"Concatenates {len(pieces)} tensors to {'x'.join(map(str, target.memory_shape))} in memory order.",
+                f"Concatenates {counted(len(pieces), 'tensor')} to {'x'.join(map(str, target.memory_shape))} "
+                "in memory order.",
                 (*params, writes(target.tensor)),
                 pieces,
             ),

@@ -18,17 +18,15 @@ from mcucompiler.lower.types import (
     kernel,
 )
 from mcucompiler.lower.variants._columns import Lines, lines_of
-from mcucompiler.lower.variants._conv import conv_overlaps, conv_refusal, layer_of
+from mcucompiler.lower.variants._conv import conv_overlaps, conv_refusal, layer_of, rows_refusal
 from mcucompiler.lower.variants._pointwise import (
     ACTIVATIONS,
     COLUMNS,
     INCLUDES,
-    OFMAP,
+    ROWS,
     WEIGHTS,
     PointwiseShape,
     pointwise_call,
-    tail_arguments,
-    tail_params,
 )
 from mcucompiler.lower.variants._products import (
     Blocking,
@@ -38,6 +36,7 @@ from mcucompiler.lower.variants._products import (
     pack_layer,
     stream_comment,
 )
+from mcucompiler.lower.variants._tail import tail_arguments, tail_params
 from mcucompiler.lower.variants._weighted import WeightedLayer, exactness
 from mcucompiler.lower.variants._window import Window, window_of
 from mcucompiler.lower.variants.conv_float import FloatConv
@@ -50,7 +49,6 @@ ROW_POINTERS = frozenset({"conv", "conv_packed", "depthwise"})
 
 _CYCLES_PER_INSTRUCTION = 0.9  # of what the C compiler orders
 _GATHER_STACK_BYTES = 176
-_BAND = (Param(ctype="const int8_t *const *", name="rows"), OFMAP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +90,7 @@ class GeneralConv:
     def reject(self, context: NodeContext) -> str | None:
         """Anything in int8 goes, but no padding above or below rows that are given by pointers."""
         window = window_of(context)
-        if window.row_pointers and (window.batch > 1 or window.padded(0)):
-            return "the rows given by pointers are of several images, or there is padding above or below"
-        return conv_refusal(context, window)
+        return rows_refusal(window) or conv_refusal(context, window)
 
     def lower(self, context: NodeContext) -> KernelCall:
         """Groups of channels one after the other for each few pixels."""
@@ -121,7 +117,7 @@ class GeneralConv:
                 OutputArg(index=0),
                 ScratchArg(),
                 packed.stream,
-                *tail_arguments(layer, packed),
+                *tail_arguments(layer.form, packed.tail),
                 *(ScalarArg(ctype="int32_t", value=layer.zero_point) for _ in range(_padded(window))),
             ),
             variant=self.name,
@@ -154,10 +150,10 @@ def _general_kernel(window: Window, lines: Lines, blocking: Blocking, packed: Pa
         "conv",
         f"conv{window.label}_{window.channels_out}ch{groups}" + "_band" * window.row_pointers,
         (
-            *(_BAND if window.row_pointers else ACTIVATIONS),
+            *(ROWS if window.row_pointers else ACTIVATIONS),
             COLUMNS,
             WEIGHTS,
-            *tail_params(packed),
+            *tail_params(packed.tail),
             *(Param(ctype="int32_t", name="in_zero") for _ in range(_padded(window))),
         ),
         includes=INCLUDES,

@@ -15,24 +15,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcucompiler.lower.packing import is_narrow
-from mcucompiler.lower.types import (
-    ConstantArg,
-    ConstantArray,
-    InputArg,
-    Kernel,
-    KernelCall,
-    NodeContext,
-    OutputArg,
-    Param,
-    ScalarArg,
-    ScratchArg,
-    kernel,
+from mcucompiler.lower.types import ConstantArray, Kernel, KernelCall, NodeContext, kernel
+from mcucompiler.lower.variants._conv import (
+    conv_overlaps,
+    conv_refusal,
+    layer_of,
+    plane_arguments,
+    plane_params,
+    rows_refusal,
 )
-from mcucompiler.lower.variants._conv import conv_overlaps, conv_refusal, layer_of
-from mcucompiler.lower.variants._products import Tail, tail_of
-from mcucompiler.lower.variants._weighted import Int64Array, WeightedLayer, exactness
+from mcucompiler.lower.variants._pointwise import INCLUDES
+from mcucompiler.lower.variants._tail import Tail, own_tail
+from mcucompiler.lower.variants._weighted import Int64Array, WeightedLayer, exactness, integer_weights
 from mcucompiler.lower.variants._window import Window, window_of
-from mcucompiler.machine.blocks.depthwise import FIELD_BITS, WORD
+from mcucompiler.machine.blocks.depthwise import FIELD_BITS
 from mcucompiler.machine.blocks.packed_sums import (
     FIELD_START,
     LARGEST_SUM,
@@ -43,11 +39,12 @@ from mcucompiler.machine.blocks.packed_sums import (
     packed_function,
 )
 from mcucompiler.machine.blocks.products import Effort
+from mcucompiler.machine.value import WORD
+from mcucompiler.words import counted
 
 _MOST_SUMS = 4  # packed sums in registers
 _TILE, _LONGEST_TILE = 20, 40  # outputs, where the row divides equally, and where it does not
 _MOST_TILES = 4  # each has code that packs it
-_FLOAT_FLAG = 0x80000000
 _CYCLES_PER_INSTRUCTION = 0.9  # of what the C compiler orders
 _OWN_STACK_BYTES = 176
 # Instructions of the C around the functions: of a packed word, of an input channel's row, of a call, of a group of
@@ -143,7 +140,7 @@ class PackedConv:
         refusal = conv_refusal(context, window) or _shape_refusal(window)
         if refusal is not None:
             return refusal
-        if not is_narrow(_weights(context)):
+        if not is_narrow(integer_weights(context.constant(1))):
             return "weights beyond int8"
         return None
 
@@ -152,20 +149,12 @@ class PackedConv:
         window, layer = window_of(context), layer_of(context)
         packing = packing_of(window, layer.weights)
         proved = layer.form.proved
-        tail = tail_of(layer.form, integer=bool(proved.any()), floating=not bool(proved.all()))
+        tail = own_tail(layer.form)
         effort = _effort(window, packing, floating=int((~proved).sum()))
         functions = [packed_function(form) for form in packing.forms()]
         return KernelCall(
             kernel=_kernel(window, packing, functions, tail),
-            arguments=(
-                InputArg(index=0),
-                OutputArg(index=0),
-                ScratchArg(),
-                ConstantArg(array=_records(layer, window, packing)),
-                ScalarArg(ctype="int32_t", value=layer.zero_point),
-                *(ScalarArg(ctype="int32_t", value=layer.form.addend) for _ in range(tail.integer)),
-                *(ScalarArg(ctype="int32_t", value=layer.form.zero_point) for _ in range(tail.floating)),
-            ),
+            arguments=plane_arguments(layer, _records(layer, window, packing), tail),
             variant=self.name,
             overlaps=conv_overlaps(window, group=packing.columns),
             scratch_bytes=WORD * packing.channel_words * window.channels_in,
@@ -227,20 +216,12 @@ def _largest(sizes: Int64Array, section: int) -> int:
 def _shape_refusal(window: Window) -> str | None:
     if window.kernel != (SIZE, SIZE) or window.stride != (1, 1) or window.dilation != (1, 1) or window.groups != 1:
         return "the window is not a dense 3x3 one with stride 1"
-    if window.row_pointers and (window.batch > 1 or window.padded(0)):
-        return "the rows given by pointers are of several images, or there is padding above or below"
+    refusal = rows_refusal(window)
+    if refusal is not None:
+        return refusal
     if tile_of(window.ofmap[1]) is None:
-        return f"rows of {window.ofmap[1]} outputs"
+        return f"rows of {counted(window.ofmap[1], 'output')}"
     return None
-
-
-def _weights(context: NodeContext) -> Int64Array:
-    """The weights [M, K] less their zero points."""
-    w = context.constant(1)
-    if w is None or w.data is None or w.quant is None:
-        raise ValueError(f"{context.node.name!r} has no quantized constant weights")
-    zeros = np.broadcast_to(np.array(w.quant.zero_point, np.int64), (w.shape[0],))
-    return np.asarray(w.data.reshape(w.shape[0], -1).astype(np.int64) - zeros[:, None])
 
 
 def _effort(window: Window, packing: Packing, *, floating: int) -> Effort:
@@ -272,11 +253,10 @@ def _records(layer: WeightedLayer, window: Window, packing: Packing) -> Constant
     octets[..., :SIZE] = taps[..., 0]
     singles = octets.view("<u4")
     weights = np.concatenate([pairs, singles], axis=2).reshape(channels, -1)
-    multiplier = np.where(layer.form.proved, layer.integer_bits, layer.float_bits | np.uint32(_FLOAT_FLAG))
     bias = (layer.bias & 0xFFFFFFFF).astype(np.uint32)
     sections = np.array(packing.sections, np.int64)
     more = (sections, -(-window.channels_in // sections) * FIELD_START) if packing.divided else ()
-    head = [bias, multiplier, *(values.astype(np.uint32) for values in more)]
+    head = [bias, layer.record_bits, *(values.astype(np.uint32) for values in more)]
     named = ", input channels of a section, what its fields are too large" if packing.divided else ""
     return ConstantArray(
         label="weights",
@@ -290,20 +270,11 @@ def _records(layer: WeightedLayer, window: Window, packing: Packing) -> Constant
 
 
 def _kernel(window: Window, packing: Packing, functions: list[PackedFunction], tail: Tail) -> Kernel:
-    rows = window.row_pointers
     return kernel(
         "conv_packed",
-        f"conv{window.label}_{window.channels_out}ch_packed" + "_band" * rows,
-        (
-            Param(ctype="const int8_t *const *", name="rows") if rows else Param(ctype="const int8_t *", name="ifmap"),
-            Param(ctype="int8_t *", name="ofmap"),
-            Param(ctype="uint32_t *", name="plane"),
-            Param(ctype="const uint32_t *", name="weights"),
-            Param(ctype="int32_t", name="in_zero"),
-            *(Param(ctype="int32_t", name="addend") for _ in range(tail.integer)),
-            *(Param(ctype="int32_t", name="out_zero") for _ in range(tail.floating)),
-        ),
-        includes=("mc_math.h", "mc_requantize.h", "mc_simd.h"),
+        f"conv{window.label}_{window.channels_out}ch_packed" + "_band" * window.row_pointers,
+        plane_params(tail, rows=window.row_pointers),
+        includes=INCLUDES,
         window=window,
         tail=tail,
         row_words=packing.row_words,
@@ -355,5 +326,6 @@ def _reason(packing: Packing, functions: list[PackedFunction]) -> str:
         for (size, _), function in zip(packing.group_sizes, functions, strict=True)
     )
     several = sum(section < packing.channels_in for section in packing.sections)
-    sections = f", {several} channels in several sections of the input" if several else ""
-    return f"sums of 21 bits, packed{sections}; estimated cycles of {packing.unroll} input channels: {loops} sums"
+    sections = f", {counted(several, 'channel')} in several sections of the input" if several else ""
+    body = counted(packing.unroll, "input channel")
+    return f"sums of 21 bits, packed{sections}; estimated cycles of {body}: {loops} sums"

@@ -36,6 +36,7 @@ from mcucompiler.lower.variants.conv_transpose_product import ConvTransposeProdu
 from mcucompiler.numerics.integer_form import RequantForm, accumulator_range, find_requant_form
 from mcucompiler.numerics.requantize import conv_multiplier
 from mcucompiler.ops.conv_transpose import ConvTranspose
+from mcucompiler.words import counted
 
 STRIDED_INPUT = True
 STRIDED_OUTPUT = True
@@ -238,7 +239,7 @@ class ConvTransposeFloat:
                 OutputArg(index=0),
             ),
             variant=self.name,
-            reason=f"float32 elements, {min(_FLOATS, shape.channels_out)} output channels at a time",
+            reason=f"float32 elements, {counted(min(_FLOATS, shape.channels_out), 'output channel')} at a time",
             stack_bytes=176,
             instructions=instructions,
             cycles=cycles(instructions),

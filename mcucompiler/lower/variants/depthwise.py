@@ -25,22 +25,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcucompiler.lower.packing import is_narrow
-from mcucompiler.lower.types import (
-    ConstantArg,
-    ConstantArray,
-    InputArg,
-    Kernel,
-    KernelCall,
-    NodeContext,
-    OutputArg,
-    Overlap,
-    Param,
-    ScalarArg,
-    ScratchArg,
-    kernel,
-)
+from mcucompiler.lower.types import ConstantArray, Kernel, KernelCall, NodeContext, Overlap, kernel
+from mcucompiler.lower.variants._conv import layer_of, plane_arguments, plane_params
 from mcucompiler.lower.variants._depthwise_form import scheduled_form, trimmed
-from mcucompiler.lower.variants._products import Tail, tail_of
+from mcucompiler.lower.variants._pointwise import INCLUDES
 from mcucompiler.lower.variants._rows import (
     MOST_OPERATIONS,
     Plane,
@@ -51,19 +39,18 @@ from mcucompiler.lower.variants._rows import (
     tap_words,
     taps_of,
 )
-from mcucompiler.lower.variants._weighted import WeightedLayer, exactness, integer_refusal, weighted_layer
+from mcucompiler.lower.variants._tail import Tail, own_tail
+from mcucompiler.lower.variants._weighted import WeightedLayer, exactness, integer_refusal
 from mcucompiler.lower.variants._window import Window, window_of
 from mcucompiler.machine.blocks.depthwise_form import DepthwiseForm
 from mcucompiler.machine.blocks.depthwise_function import depthwise_function
 from mcucompiler.machine.blocks.products import Effort
-from mcucompiler.ops.conv import Conv
 
 _ROOMY = 8  # up to so many outputs leave registers for a channel's constants
 _MOST_TAP_WORDS = 48  # on the stack; more lie in scratch memory
 _CYCLES_PER_INSTRUCTION = 0.85  # of the portable form
 _AROUND, _CALL, _FILL = 24, 12, 3  # instructions around the scheduled function: of a call, an image, a plane word
 _OWN_STACK_BYTES = 64  # besides the scheduled function
-_FLOAT_FLAG = 0x80000000
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +75,9 @@ class Depthwise:
 
     def lower(self, context: NodeContext) -> KernelCall:
         """One channel after the other."""
-        window, layer = trimmed(window_of(context), _layer(context))
+        window, layer = trimmed(window_of(context), layer_of(context))
         proved = layer.form.proved
-        tail = tail_of(layer.form, integer=bool(proved.any()), floating=not bool(proved.all()))
+        tail = own_tail(layer.form)
         plane, blocks = plane_of(window), row_blocks(window)
         taps, narrow = taps_of(window), is_narrow(layer.weights)
         in_scratch = len(taps) > _MOST_TAP_WORDS
@@ -99,15 +86,7 @@ class Depthwise:
         effort = _effort(window, plane, blocks, tail, form, int(proved.sum()))
         return KernelCall(
             kernel=_kernel(window, tail, form, narrow=narrow, in_scratch=in_scratch, rows=rows),
-            arguments=(
-                InputArg(index=0),
-                OutputArg(index=0),
-                ScratchArg(),
-                ConstantArg(array=_records(layer, window, narrow)),
-                ScalarArg(ctype="int32_t", value=layer.zero_point),
-                *(ScalarArg(ctype="int32_t", value=layer.form.addend) for _ in range(tail.integer)),
-                *(ScalarArg(ctype="int32_t", value=layer.form.zero_point) for _ in range(tail.floating)),
-            ),
+            arguments=plane_arguments(layer, _records(layer, window, narrow), tail),
             variant=self.name,
             overlaps=_overlaps(window, rows),
             scratch_bytes=4 * (plane.size + (len(taps) if in_scratch else 0)),
@@ -136,16 +115,8 @@ def _kernel(
     return kernel(
         "depthwise",
         f"dwconv{window.label}" + (f"_x{window.group_out}" if window.group_out > 1 else "") + "_band" * rows,
-        (
-            Param(ctype="const int8_t *const *", name="rows") if rows else Param(ctype="const int8_t *", name="ifmap"),
-            Param(ctype="int8_t *", name="ofmap"),
-            Param(ctype="uint32_t *", name="plane"),
-            Param(ctype="const uint32_t *", name="weights"),
-            Param(ctype="int32_t", name="in_zero"),
-            *(Param(ctype="int32_t", name="addend") for _ in range(tail.integer)),
-            *(Param(ctype="int32_t", name="out_zero") for _ in range(tail.floating)),
-        ),
-        includes=("mc_math.h", "mc_requantize.h", "mc_simd.h"),
+        plane_params(tail, rows=rows),
+        includes=INCLUDES,
         window=window,
         plane=plane,
         rows=rows,
@@ -164,11 +135,6 @@ def _kernel(
         row_in=window.ifmap[1] * window.in_stride,
         line_words=plane.words * window.stride[0],
     )
-
-
-def _layer(context: NodeContext) -> WeightedLayer:
-    op = context.node.op
-    return weighted_layer(context, op.clamp if isinstance(op, Conv) else None)
 
 
 def _overlaps(window: Window, rows: bool) -> tuple[Overlap, ...]:
@@ -195,8 +161,7 @@ def _records(layer: WeightedLayer, window: Window, narrow: bool) -> ConstantArra
         padded = np.concatenate([layer.weights, np.zeros((channels, 1), np.int64)], axis=1)
         halves = np.array([(low, taps if high is None else high) for low, high in taps_of(window)])
         weights = np.ascontiguousarray(padded[:, halves].astype("<i2")).view("<u4").reshape(channels, -1)
-    multiplier = np.where(layer.form.proved, layer.integer_bits, layer.float_bits | np.uint32(_FLOAT_FLAG))
-    words = [(layer.bias & 0xFFFFFFFF).astype(np.uint32)[:, None], multiplier[:, None], weights]
+    words = [(layer.bias & 0xFFFFFFFF).astype(np.uint32)[:, None], layer.record_bits[:, None], weights]
     return ConstantArray(
         label="weights",
         ctype="uint32_t",

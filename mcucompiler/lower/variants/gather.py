@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcucompiler.ir.graph import ITEM_BYTES, Array
-from mcucompiler.lower.types import Argument, InputArg, KernelCall, OutputArg, Overlap, Param, Stored, kernel
+from mcucompiler.lower.types import InputArg, KernelCall, OutputArg, Overlap, Param, Stored, kernel
 from mcucompiler.lower.variants.calls import MATH, constant, cycles, label, reads, writes
 from mcucompiler.lower.variants.geometry import CTYPES, memory_strides
 
@@ -39,28 +39,9 @@ def gather_call(
         about: what the function does, for its comment.
         reason: for the report.
     """
-    params, arguments, loops = [reads(source.tensor)], [InputArg(index=0)], []
-    all_arguments: list[Argument] = list(arguments)
-    from_strides, to_strides = memory_strides(source), memory_strides(target)
-    position_maps = {target.layout.perm.index(axis): table for axis, table in maps.items() if not _identity(table)}
-    run_start = max([position + 1 for position in position_maps], default=0)
-    run_start = max(run_start, _first_contiguous(source, target))
-    for position in range(run_start):
-        table = position_maps.get(position)
-        name = ""
-        if table is not None:
-            name = f"index{position}"
-            params.append(Param(ctype="const uint16_t *", name=name))
-            all_arguments.append(constant(name, "uint16_t", table, f"input index along memory axis {position}"))
-        if target.memory_shape[position] != 1 or table is not None:
-            loops.append(
-                GatherLoop(
-                    extent=target.memory_shape[position],
-                    to_stride=to_strides[position],
-                    from_stride=from_strides[position],
-                    table=name,
-                )
-            )
+    tables = {target.layout.perm.index(axis): table for axis, table in maps.items() if not _identity(table)}
+    run_start = max(_first_contiguous(source, target), *(position + 1 for position in tables), 0)
+    names = {position: f"index{position}" for position in sorted(tables)}
     run = int(np.prod(target.memory_shape[run_start:], dtype=np.int64))
     item = ITEM_BYTES[target.tensor.dtype]
     pixels = target.tensor.size // run
@@ -69,22 +50,43 @@ def gather_call(
         kernel=kernel(
             "gather",
             label(variant, target),
-            (*params, writes(target.tensor)),
+            (
+                reads(source.tensor),
+                *(Param(ctype="const uint16_t *", name=name) for name in names.values()),
+                writes(target.tensor),
+            ),
             includes=MATH,
             about=about,
-            loops=tuple(loops),
+            loops=_loops(source, target, names, run_start),
             run=run,
             run_bytes=run * item,
             by_memcpy=run * item >= _RUN_BYTES,
             ctype=CTYPES[target.tensor.dtype],
         ),
-        arguments=(*all_arguments, OutputArg(index=0)),
+        arguments=(
+            InputArg(index=0),
+            *(
+                constant(name, "uint16_t", tables[position], f"input index along memory axis {position}")
+                for position, name in names.items()
+            ),
+            OutputArg(index=0),
+        ),
         variant=variant,
         reason=reason,
         overlaps=_overlaps(source, target, maps, run),
         stack_bytes=144,
         instructions=instructions,
         cycles=cycles(instructions),
+    )
+
+
+def _loops(source: Stored, target: Stored, tables: Mapping[int, str], stop: int) -> tuple[GatherLoop, ...]:
+    """Loops over the memory axes before ``stop``; ``tables`` are the names of theirs, by memory axis."""
+    strides = zip(target.memory_shape, memory_strides(target), memory_strides(source), strict=True)
+    return tuple(
+        GatherLoop(extent=extent, to_stride=to_stride, from_stride=from_stride, table=tables.get(position, ""))
+        for position, (extent, to_stride, from_stride) in enumerate(strides)
+        if position < stop and (extent != 1 or position in tables)
     )
 
 

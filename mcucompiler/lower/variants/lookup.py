@@ -23,7 +23,8 @@ from mcucompiler.lower.types import (
 )
 from mcucompiler.lower.variants.calls import MATH, constant, cycles, label, reads, writes
 from mcucompiler.lower.variants.geometry import CTYPES, Rows, rows_of
-from mcucompiler.machine.blocks.elementwise import WORD, table_function
+from mcucompiler.machine.blocks.elementwise import table_function
+from mcucompiler.machine.value import WORD
 from mcucompiler.ops.lookup import Lookup
 
 STRIDED_INPUT = True

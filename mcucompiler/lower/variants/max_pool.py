@@ -12,14 +12,13 @@ from mcucompiler.lower.types import InputArg, KernelCall, NodeContext, OutputArg
 from mcucompiler.lower.variants.calls import MATH, cycles, label, writes
 from mcucompiler.lower.variants.geometry import CTYPES
 from mcucompiler.lower.variants.windows import (
-    Windows,
     input_param,
+    pool_of,
     rows_reason,
     window_overlap,
     windows_of,
     windows_reason,
 )
-from mcucompiler.ops.max_pool import MaxPool
 
 STRIDED_INPUT = True
 STRIDED_OUTPUT = True
@@ -38,12 +37,12 @@ class MaxPoolPixels:
         dtype = context.outputs[0].tensor.dtype
         if dtype not in CTYPES:
             return f"elements of type {dtype}"
-        return windows_reason(context) or rows_reason(context.activation(0), _op(context).pads)
+        return windows_reason(context) or rows_reason(context.activation(0), pool_of(context).pads)
 
     def lower(self, context: NodeContext) -> KernelCall:
         """The call."""
         source, target = context.activation(0), context.outputs[0]
-        windows = _windows(context)
+        windows = windows_of(context)
         byte = target.tensor.dtype in ("int8", "uint8")
         taps = windows.rows.kernel * windows.columns.kernel
         per_pixel = (windows.channels * (3 * taps + 1)) // (4 if byte else 1)
@@ -77,25 +76,6 @@ class MaxPoolPixels:
 def _least(dtype: str) -> int | float:
     """What a window without elements gives, and what a NaN does not beat."""
     return float(np.finfo(np.float32).min) if dtype == "float32" else INTEGER_RANGES[dtype][0]
-
-
-def _op(context: NodeContext) -> MaxPool:
-    op = context.node.op
-    if not isinstance(op, MaxPool):
-        raise TypeError(f"{op.kind} is no MaxPool")
-    return op
-
-
-def _windows(context: NodeContext) -> Windows:
-    op = _op(context)
-    return windows_of(
-        context.activation(0),
-        context.outputs[0],
-        kernel=op.kernel,
-        strides=op.strides,
-        pads=op.pads,
-        dilations=op.dilations,
-    )
 
 
 VARIANTS: tuple[Variant, ...] = (MaxPoolPixels(),)

@@ -36,6 +36,7 @@ from mcucompiler.lower.variants.reduce_mean import (
 )
 from mcucompiler.ops.average_pool import AveragePool
 from mcucompiler.ops.reduce_mean import ReduceMean
+from mcucompiler.words import counted
 
 _SPATIAL = (2, 3)
 _MOST_ELEMENTS = 2**22  # more might leave 32 bits
@@ -85,7 +86,7 @@ def accumulate_call(context: NodeContext, rows: int) -> KernelCall:
             loops,
             Param(ctype="int32_t *", name="sums"),
             stem="sum",
-            about=f"Adds up {size // channels} elements of each channel.",
+            about=f"Adds up {counted(size // channels, 'element')} of each channel.",
             tail=None,
             otype="int32_t",
         ),

@@ -9,14 +9,15 @@ from functools import lru_cache
 from mcucompiler.lower.types import KernelCall, NodeContext, Variant
 from mcucompiler.lower.variants._pairs import PairForm, form
 from mcucompiler.lower.variants.binary import (
+    ScalarTable,
     all_of,
     binary_call,
     binary_reason,
-    constant_operand,
-    quants,
-    scalar_call,
+    integer_reason,
+    output_clamp,
+    quantized_reason,
+    quants_of,
 )
-from mcucompiler.lower.variants.calls import output_bounds
 from mcucompiler.numerics.pair_form import find_mul_form
 from mcucompiler.numerics.requantize import mul_multiplier
 from mcucompiler.ops.mul import Div, Mul
@@ -26,28 +27,6 @@ STRIDED_OUTPUT = True
 
 # Asked by reject() and again by lower(), and by every node with the same parameters.
 _mul_form = lru_cache(maxsize=256)(find_mul_form)
-
-
-def _clamp(context: NodeContext) -> tuple[int, int]:
-    op = context.node.op
-    return output_bounds(context.outputs[0].tensor.dtype, op.clamp if isinstance(op, Mul | Div) else None)
-
-
-@dataclass(frozen=True, slots=True)
-class MulTable:
-    """One operand is a constant of one element: a table of the 256 results. Serves Div too."""
-
-    name: str = "mul_table"
-
-    def reject(self, context: NodeContext) -> str | None:
-        """Quantized 8-bit operands, one a single constant element."""
-        if quants(context) is None:
-            return "not quantized"
-        return "no operand is a single constant" if constant_operand(context) is None else None
-
-    def lower(self, context: NodeContext) -> KernelCall:
-        """A lookup."""
-        return scalar_call(context, constant_operand(context) or 0, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +39,11 @@ class MulInteger:
         """int8 operands for which such a form exists."""
         if not isinstance(context.node.op, Mul):
             return "not a product"
-        if not all_of(context, "int8") or quants(context) is None:
-            return "not int8 throughout"
-        if context.options.exact == "float":
-            return "float requantization was asked for"
-        if self._form(context) is None:
-            return "no integer form is exact on all pairs"
-        return binary_reason(context)
+        return integer_reason(context, self._form)
 
     def _form(self, context: NodeContext) -> PairForm | None:
-        found_quants = quants(context)
-        lo, hi = _clamp(context)
-        found = None if found_quants is None else _mul_form(*found_quants, lo, hi)
+        lo, hi = output_clamp(context)
+        found = _mul_form(*quants_of(context), lo, hi)
         if found is None:
             return None
         return form(
@@ -104,15 +76,12 @@ class MulFloatTail:
         """Quantized operands."""
         if not isinstance(context.node.op, Mul):
             return "not a product"
-        return "not quantized per tensor" if quants(context) is None else binary_reason(context)
+        return quantized_reason(context)
 
     def lower(self, context: NodeContext) -> KernelCall:
         """The call."""
-        found_quants = quants(context)
-        if found_quants is None:
-            raise ValueError("not quantized per tensor")
-        qa, qb, qy = found_quants
-        lo, hi = _clamp(context)
+        qa, qb, qy = quants_of(context)
+        lo, hi = output_clamp(context)
         pair = form(
             "mul_float",
             14.0,
@@ -136,15 +105,12 @@ class DivDoubles:
         """Quantized operands."""
         if not isinstance(context.node.op, Div):
             return "not a quotient"
-        return "not quantized per tensor" if quants(context) is None else binary_reason(context)
+        return quantized_reason(context)
 
     def lower(self, context: NodeContext) -> KernelCall:
         """The call."""
-        found_quants = quants(context)
-        if found_quants is None:
-            raise ValueError("not quantized per tensor")
-        qa, qb, qy = found_quants
-        lo, hi = _clamp(context)
+        qa, qb, qy = quants_of(context)
+        lo, hi = output_clamp(context)
         pair = form(
             "div_double",
             900.0,
@@ -177,4 +143,4 @@ class MulFloats:
         return binary_call(context, form("float", 18.0 if symbol == "/" else 5.0, operator=symbol), self.name, symbol)
 
 
-VARIANTS: tuple[Variant, ...] = (MulTable(), MulInteger(), MulFloatTail(), DivDoubles(), MulFloats())
+VARIANTS: tuple[Variant, ...] = (ScalarTable(name="mul_table"), MulInteger(), MulFloatTail(), DivDoubles(), MulFloats())

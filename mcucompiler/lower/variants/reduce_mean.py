@@ -29,6 +29,7 @@ from mcucompiler.numerics.mean_form import find_mean_form
 from mcucompiler.numerics.requantize import mean_multiplier
 from mcucompiler.ops.base import Clamp
 from mcucompiler.ops.reduce_mean import ReduceMean
+from mcucompiler.words import counted
 
 STRIDED_INPUT = True
 STRIDED_OUTPUT = True
@@ -195,7 +196,7 @@ def mean_call(context: NodeContext, loops: MeanLoops, clamp: Clamp | None, name:
             loops,
             writes(target.tensor),
             stem="mean",
-            about=f"Means of {count} elements.",
+            about=f"Means of {counted(count, 'element')}.",
             tail=tail,
             otype=CTYPES[target.tensor.dtype],
         ),

@@ -11,6 +11,7 @@ from mcucompiler.ir.graph import ITEM_BYTES, Array, Tensor
 from mcucompiler.lower.types import NodeContext, Overlap, Param, Stored
 from mcucompiler.lower.variants.calls import reads
 from mcucompiler.lower.variants.geometry import CTYPES
+from mcucompiler.ops._pool import Pool
 
 _IMAGE_RANK = 4
 
@@ -142,26 +143,27 @@ def input_param(tensor: Tensor, windows: Windows) -> Param:
     return Param(ctype=f"const {CTYPES[tensor.dtype]} *const *", name="rows")
 
 
-def windows_of(
-    source: Stored,
-    target: Stored,
-    *,
-    kernel: tuple[int, ...],
-    strides: tuple[int, ...],
-    pads: tuple[int, ...],
-    dilations: tuple[int, ...],
-) -> Windows:
-    """The windows of a pool's attributes."""
-    rank = len(kernel)
+def pool_of(context: NodeContext) -> Pool:
+    """The node's operator, which must be a pool."""
+    op = context.node.op
+    if not isinstance(op, Pool):
+        raise TypeError(f"{op.kind} is no pool")
+    return op
+
+
+def windows_of(context: NodeContext) -> Windows:
+    """The windows of a pool."""
+    source, target, op = context.activation(0), context.outputs[0], pool_of(context)
+    rank = len(op.kernel)
     sizes, outs = source.tensor.shape[2:], target.tensor.shape[2:]
     spans = [
         Span(
             size=sizes[axis],
             out=outs[axis],
-            kernel=kernel[axis],
-            stride=strides[axis],
-            pad=pads[axis],
-            dilation=dilations[axis],
+            kernel=op.kernel[axis],
+            stride=op.strides[axis],
+            pad=op.pads[axis],
+            dilation=op.dilations[axis],
         )
         for axis in range(rank)
     ]

@@ -25,9 +25,8 @@ from dataclasses import dataclass
 
 from mcucompiler.machine.block import Block
 from mcucompiler.machine.blocks.tails import integer_result, limited, limits
-from mcucompiler.machine.value import Value
+from mcucompiler.machine.value import WORD, Value
 
-WORD = 4
 FIELD_BITS = 21
 OFFSET = 1 << 20
 """What keeps the lower fields of packed sums non-negative."""

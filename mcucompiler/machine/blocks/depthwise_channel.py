@@ -6,18 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mcucompiler.machine.block import Block
-from mcucompiler.machine.blocks.depthwise import (
-    FARTHEST,
-    FIELD_BITS,
-    HIGH_FIELD,
-    OFFSET,
-    WORD,
-    RowForm,
-    RowFrame,
-    advance,
-)
+from mcucompiler.machine.blocks.depthwise import FARTHEST, FIELD_BITS, HIGH_FIELD, OFFSET, RowForm, RowFrame, advance
 from mcucompiler.machine.blocks.tails import float_result, limited, limits
-from mcucompiler.machine.value import Value
+from mcucompiler.machine.value import WORD, Value
 
 HEADER = 2 * WORD
 """Bytes of a channel's record before its taps: bias and multiplier."""

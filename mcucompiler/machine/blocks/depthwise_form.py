@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mcucompiler.machine.blocks.depthwise import WORD, Part, RowForm, RowFrame, Term
+from mcucompiler.machine.blocks.depthwise import Part, RowForm, RowFrame, Term
 from mcucompiler.machine.blocks.depthwise_channel import Lines, Taps
+from mcucompiler.machine.value import WORD
 
 SAVED = ("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11")
 """What the function saves besides LR."""

@@ -15,11 +15,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cache
 
-from mcucompiler.machine.blocks.depthwise import WORD
 from mcucompiler.machine.blocks.depthwise_channel import HEADER, channel_start, float_tail, pack_lines, unpack_taps
 from mcucompiler.machine.blocks.depthwise_form import SAVED, DepthwiseForm, Frame, frame_of
 from mcucompiler.machine.blocks.depthwise_rows import FLOATS, FREE, Rows, Text, add_lines, printed
 from mcucompiler.machine.blocks.products import Effort
+from mcucompiler.machine.value import WORD
 
 _CHANNEL, _TAPS, _LINE, _NEXT, _EACH_FLOAT, _FLOAT_ROWS = range(1, 7)  # labels
 _ROW, _FLOAT_ROW = 10, 20  # labels, with those of parts behind them

@@ -11,7 +11,6 @@ from mcucompiler.machine.blocks.depthwise import (
     FARTHEST,
     OUTPUT,
     PLANE,
-    WORD,
     Part,
     RowForm,
     dual_sums,
@@ -25,6 +24,7 @@ from mcucompiler.machine.blocks.depthwise_form import DepthwiseForm, DualPart, F
 from mcucompiler.machine.blocks.products import Effort
 from mcucompiler.machine.compile import Code, compile_block
 from mcucompiler.machine.registers import ALL_REGISTERS, RegisterFile
+from mcucompiler.machine.value import WORD
 
 FREE = RegisterFile(core=tuple(name for name in ALL_REGISTERS.core if name not in (PLANE, BEFORE, "lr")))
 """What the float tail may use."""

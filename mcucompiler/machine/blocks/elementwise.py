@@ -26,9 +26,8 @@ from mcucompiler.machine.block import Block
 from mcucompiler.machine.blocks.tails import limited
 from mcucompiler.machine.compile import Code, compile_block
 from mcucompiler.machine.registers import ALL_REGISTERS
-from mcucompiler.machine.value import Value
+from mcucompiler.machine.value import WORD, Value
 
-WORD = 4
 _BYTES_ON_TOP = 0xFF00FF00
 _SAVED = tuple(f"r{number}" for number in range(4, 12))
 _ARGUMENTS = ("r0", "r1", "r2", "r3")

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from functools import cache
 
 from mcucompiler.machine.block import Block
-from mcucompiler.machine.blocks.depthwise import FIELD_BITS, WORD
+from mcucompiler.machine.blocks.depthwise import FIELD_BITS
 from mcucompiler.machine.blocks.products import Effort
 from mcucompiler.machine.compile import Code, compile_block
 from mcucompiler.machine.registers import ALL_REGISTERS
-from mcucompiler.machine.value import Value
+from mcucompiler.machine.value import WORD, Value
 
 SIZE = 3
 """Rows and columns of the window."""

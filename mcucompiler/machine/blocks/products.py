@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from functools import cache
 
 from mcucompiler.machine.block import Block
-from mcucompiler.machine.blocks.gemm import WORD, Accumulators
 from mcucompiler.machine.blocks.tails import float_result, integer_result, limited, limits
 from mcucompiler.machine.compile import Code, compile_block
 from mcucompiler.machine.registers import ALL_REGISTERS
-from mcucompiler.machine.value import Value
+from mcucompiler.machine.value import WORD, Value
+
+Accumulators = list[list[Value]]
+"""Sums by output channel and pixel."""
 
 # The frame, in bytes from SP: what R0 to R3 and, behind the saved registers, R12 are pushed for.
 _COLUMNS, _END, _COUNT, _OUTPUT = range(0, 16, WORD)
