@@ -30,20 +30,21 @@ def bands(plan: Plan) -> list[Band]:
 
 
 @pytest.mark.parametrize(
-    ("strips", "width", "fed", "lean", "dtype"),
+    ("strips", "width", "fed", "lean", "expand", "dtype"),
     [
-        (2, 24, True, False, np.int8),
-        (3, 24, False, True, np.uint8),
-        (12, 24, True, False, np.uint8),  # the last layers make strips of one pixel
-        (16, 32, False, True, np.int8),
+        (2, 24, True, False, False, np.int8),
+        (3, 24, False, True, True, np.uint8),
+        (12, 24, True, False, True, np.uint8),  # the last layers make strips of one pixel
+        (16, 32, False, True, False, np.int8),
     ],
 )
-def test_bottlenecks(strips: int, width: int, fed: bool, lean: bool, dtype: type, tmp_path: Path) -> None:
+def test_bottlenecks(strips: int, width: int, fed: bool, lean: bool, expand: bool, dtype: type, tmp_path: Path) -> None:
     network = subject(bottlenecks(width, dtype))
-    plan = in_strips(network, strips, fed=fed, lean=lean)
+    plan = in_strips(network, strips, fed=fed, lean=lean, expand=expand)
     ((_, call),) = striped(plan)
     assert (call.fed is not None) == fed
     assert {band.units for band in call.bands} == {strips}
+    assert sum(band.expansion is not None for band in call.bands) == 2 * expand
     if strips > 3:  # a ring for a 3x3 window, two rows and three strips, does not end with a row
         assert any(rows.tail for rows in call.rows)
     check_program(network, plan, tmp_path / "net", sanitize=True)

@@ -19,18 +19,19 @@ from tests.support.strips import in_strips, made, striped
 
 
 @pytest.mark.parametrize(
-    ("name", "strips", "fed"),
+    ("name", "strips", "fed", "expand"),
     [
-        ("bottleneck", 4, True),
-        ("shortcuts", 4, False),
-        ("encoder_decoder", 2, False),
-        ("gated", 8, False),
-        ("windows", 4, False),
-        ("readers", 2, True),
+        ("bottleneck", 4, True, False),
+        ("bottleneck", 4, False, True),
+        ("shortcuts", 4, False, False),
+        ("encoder_decoder", 2, False, False),
+        ("gated", 8, False, False),
+        ("windows", 4, False, False),
+        ("readers", 2, True, False),
     ],
 )
-def test_every_change_is_refused_or_harmless(name: str, strips: int, fed: bool) -> None:
-    plan = in_strips(subject(made(name), share_concats=False), strips, fed=fed)
+def test_every_change_is_refused_or_harmless(name: str, strips: int, fed: bool, expand: bool) -> None:
+    plan = in_strips(subject(made(name), share_concats=False), strips, fed=fed, expand=expand)
     assert any(striped(plan))
     verify(plan)
     total = 0

@@ -33,19 +33,26 @@ def max_pool(n: Network, x: Value, kernel: tuple[int, int], strides: tuple[int, 
     return n.direct("MaxPool", x, (*x.shape[:2], *spatial), **attributes)
 
 
+LAYERS = tuple(
+    "plain plain depthwise pointwise pool bottleneck bottleneck shortcut branches merge upsample gate".split()
+)
+
+
 @dataclass(frozen=True)
 class Sizes:
-    """What images and windows may measure.
+    """What random networks are made of.
 
     Attributes:
         widths: columns of an input.
         windows: rows, and columns, of a convolution's window.
         channels: of a convolution.
+        layers: what the networks are made of.
     """
 
     widths: st.SearchStrategy[int]
     windows: st.SearchStrategy[int]
     channels: st.SearchStrategy[int]
+    layers: tuple[str, ...] = LAYERS
 
 
 SMALL = Sizes(st.integers(2, 9), st.integers(1, 3), st.sampled_from((1, 3, 4, 5, 8, 12, 17, _MOST_CHANNELS)))
@@ -169,11 +176,6 @@ class _Grower:
         self.values.append(n.binary("Mul", x, n.sigmoid(n.conv(y, x.shape[1], (1, 1)))))
 
 
-_LAYERS = tuple(
-    "plain plain depthwise pointwise pool bottleneck bottleneck shortcut branches merge upsample gate".split()
-)
-
-
 @st.composite
 def image_networks(draw: st.DrawFn, *, most_layers: int = 6, sizes: Sizes = SMALL) -> bytes:
     """A model: one or two inputs, some layers, every value that nobody reads is an output, perhaps others too."""
@@ -182,7 +184,7 @@ def image_networks(draw: st.DrawFn, *, most_layers: int = 6, sizes: Sizes = SMAL
     grower = _Grower(draw, network, sizes)
     for _ in range(draw(st.sampled_from((1, 1, 1, 2)))):
         grower.input()
-    for kind in draw(st.lists(st.sampled_from(_LAYERS), min_size=2, max_size=most_layers)):
+    for kind in draw(st.lists(st.sampled_from(sizes.layers), min_size=2, max_size=most_layers)):
         getattr(grower, kind)()
     read = {name for node in network.nodes for name in node.input}
     inputs = {info.name for info in network.inputs} | {value.name for value in grower.values if "input" in value.name}

@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 from mcucompiler.stream.plans import Plan
 from mcucompiler.stream.types import StreamCall
 from tests.support.networks import Network, Value
-from tests.support.stream_networks import PAD1, Sizes, average_pool, image_networks, max_pool
+from tests.support.stream_networks import LAYERS, PAD1, Sizes, average_pool, image_networks, max_pool
 from tests.support.streams import Subject, divided_plans, streams
 
 STRIPS = (2, 3, 4, 6, 8, 12, 16)
 WIDE = Sizes(
-    st.sampled_from((6, 7, 8, 12, 16, 16, 18, 24)), st.sampled_from((1, 2, 3, 3, 5, 7)), st.sampled_from((1, 3, 4, 8))
+    st.sampled_from((6, 7, 8, 12, 16, 16, 18, 24)),
+    st.sampled_from((1, 2, 3, 3, 5, 7)),
+    st.sampled_from((1, 3, 4, 8)),
+    (*LAYERS, *["bottleneck"] * 4),
 )
 
 
