@@ -30,6 +30,7 @@ test: setup
 bench: setup
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/planning.py
 
 # The cycle model beside llvm-mca's and published latencies.
 calibrate: setup

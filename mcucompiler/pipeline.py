@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 from mcucompiler.emit.code_size import kernel_bytes
@@ -117,12 +118,12 @@ def plan_graph(
     """
     hooks, goal = hooks or Hooks(), goal or Goal()
     layered = plan_layers(graph, options, hooks)
-    best = min(layered, key=lambda plan: plan.memory.arena_bytes)
+    best = best_layered(layered, goal)
     _dump(hooks, "90-lowered.txt", best.lowered.graph)
     if needs_frontier(best, goal):
-        choice = _choose_on_frontier(graph, layered, goal, hooks)
+        choice = _choose_on_frontier(graph, layered, best, goal, hooks)
     else:
-        choice = choose_layered(best, goal)
+        choice = choose_layered(best, layered, goal)
     plan = choice.plan
     return Planned(
         imported=imported,
@@ -134,9 +135,8 @@ def plan_graph(
     )
 
 
-def _choose_on_frontier(graph: Graph, layered: tuple[Plan, ...], goal: Goal, hooks: Hooks) -> Choice:
+def _choose_on_frontier(graph: Graph, layered: tuple[Plan, ...], best: Plan, goal: Goal, hooks: Hooks) -> Choice:
     """What the goal asks for; with a limit, plans far below it are looked for only where it cannot be met otherwise."""
-    best = min(layered, key=lambda plan: plan.memory.arena_bytes)
     enough = 0
     if goal.ram_bytes is not None and goal.optimize != "ram":
         enough = max(goal.ram_bytes - _STACK_ROOM, 0)
@@ -144,10 +144,19 @@ def _choose_on_frontier(graph: Graph, layered: tuple[Plan, ...], goal: Goal, hoo
     with _stage(hooks, "memory"):
         choice = choose(best, frontier, goal)
     if enough and goal.ram_bytes is not None and choice.plan.ram_bytes > goal.ram_bytes:
-        frontier = find_frontier(graph, layered, goal, hooks)
+        with _stage(hooks, "streams"):
+            frontier.complete(partial(hooks.progress, "streams"))
         with _stage(hooks, "memory"):
             choice = choose(best, frontier, goal)
     return choice
+
+
+def best_layered(layered: Sequence[Plan], goal: Goal) -> Plan:
+    """The plan layer by layer for a goal: the fastest that fits; the smallest where none does, or to save memory."""
+    fitting = [plan for plan in layered if goal.ram_bytes is None or plan.ram_bytes <= goal.ram_bytes]
+    if goal.optimize == "ram" or not fitting:
+        return min(layered, key=lambda plan: plan.memory.arena_bytes)
+    return min(fitting, key=lambda plan: (plan.cycles, plan.memory.arena_bytes))
 
 
 def needs_frontier(layered: Plan, goal: Goal) -> bool:
@@ -162,7 +171,8 @@ def plan_layers(graph: Graph, options: LoweringOptions, hooks: Hooks) -> tuple[P
     plans = []
     for share in (True, False) if concats else (True,):
         with _stage(hooks, "kernels"):
-            lowered = lower_graph(graph, options, share_concats=share, code_bytes=kernel_bytes)
+            told = _counting(hooks, "kernels", len(graph.nodes))
+            lowered = lower_graph(graph, options, share_concats=share, code_bytes=kernel_bytes, progress=told)
         with _stage(hooks, "memory"):
             plans.append(plan_lowered(lowered))
     return tuple(plans)
@@ -173,17 +183,20 @@ def find_frontier(graph: Graph, layered: tuple[Plan, ...], goal: Goal, hooks: Ho
     again = in_two_passes(graph)
     if again is not None:
         # In any other order the repeated layers would not follow one another.
-        layered = (*layered, plan_in_order(lower_graph(again, layered[0].lowered.options, share_concats=False)))
+        with _stage(hooks, "kernels"):
+            told = _counting(hooks, "kernels", len(again.nodes))
+            lowered = lower_graph(again, layered[0].lowered.options, share_concats=False, progress=told)
+            layered = (*layered, plan_in_order(lowered))
     with _stage(hooks, "streams"):
         return Frontier(layered, graph.inputs[0] if goal.rows else None, partial(hooks.progress, "streams"), enough)
 
 
-def choose_layered(layered: Plan, goal: Goal) -> Choice:
-    """The plan layer by layer, where it is what the goal asks for."""
+def choose_layered(best: Plan, layered: Sequence[Plan], goal: Goal) -> Choice:
+    """The best of the plans layer by layer, where it is what the goal asks for."""
     return Choice(
-        plan=layered,
-        layered=layered,
-        fastest_cycles=layered.cycles,
+        plan=best,
+        layered=best,
+        fastest_cycles=min(plan.cycles for plan in layered),
         limit_bytes=goal.ram_bytes,
         reserved_bytes=goal.reserved_bytes,
     )
@@ -193,7 +206,7 @@ def choose(layered: Plan, frontier: Frontier, goal: Goal) -> Choice:
     """The plan of the frontier that the goal asks for; the smallest where none fits.
 
     Args:
-        layered: the smallest plan layer by layer; taken where the frontier is empty.
+        layered: the best plan layer by layer; taken where the frontier is empty.
         frontier: the plans.
         goal: what is asked for.
     """
@@ -219,6 +232,12 @@ def _stage(hooks: Hooks, name: str) -> Iterator[None]:
     start = time.perf_counter()
     yield
     hooks.done(name, time.perf_counter() - start)
+
+
+def _counting(hooks: Hooks, stage: str, total: int) -> Callable[[str], None]:
+    """Reports progress at each call, with whatever is about to be done."""
+    done = count()
+    return lambda name: hooks.progress(stage, min(next(done), total), total)
 
 
 def _dump(hooks: Hooks, name: str, graph: Graph) -> None:

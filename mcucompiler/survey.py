@@ -14,6 +14,7 @@ from mcucompiler.emit.rows import PUSH_STACK_BYTES, STATE_BYTES, check_row_graph
 from mcucompiler.ir.graph import Graph
 from mcucompiler.pipeline import (
     Hooks,
+    best_layered,
     choose,
     choose_layered,
     find_frontier,
@@ -107,8 +108,8 @@ def survey_plans(
         check_row_graph(graph)
     layered = plan_layers(graph, lowering, hooks)
     frontier = find_frontier(graph, layered, goal, hooks)
-    smallest = min(layered, key=lambda plan: plan.memory.arena_bytes)
-    choice = choose(smallest, frontier, goal) if needs_frontier(smallest, goal) else choose_layered(smallest, goal)
+    best = best_layered(layered, goal)
+    choice = choose(best, frontier, goal) if needs_frontier(best, goal) else choose_layered(best, layered, goal)
     plans = frontier.plans(partial(hooks.progress, "placing")) if whole else _neighbours(frontier, choice, hooks)
     return Survey(graph=graph, board=board, choice=choice, plans=_undominated((choice.plan, *plans)), by_rows=goal.rows)
 

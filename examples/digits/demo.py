@@ -27,7 +27,6 @@ from mcucompiler.build import build_firmware
 from mcucompiler.manifest import Manifest, read_manifest
 from mcucompiler.run import dequantize, encode_sample, make_bench_runner, output_array
 from mcucompiler.run.types import BenchResult
-from mcucompiler.survey import survey_plans
 
 HERE = Path(__file__).resolve().parent
 MODEL = HERE / "digits.onnx"
@@ -112,20 +111,10 @@ def show(measured: Measured, expected: np.ndarray, labels: np.ndarray, console: 
 
 
 def measure_small(first: Measured, images: np.ndarray, folder: Path, console: Console) -> Measured:
-    """The same network in a quarter of the RAM, or in as little as a plan reaches."""
+    """The same network in a quarter of the RAM."""
     limit = first.ram_bytes // SHARE
     console.print(f"\n[bold]a second page:[/] the same network in a quarter of the RAM, {limit:,} bytes")
-    least = smallest_ram(CompileOptions(board=BOARD))
-    if least > limit:
-        share = f"{least / first.ram_bytes:.0%} of the first plan's: {least - limit:,} bytes more than a quarter"
-        console.print(f"   out of reach; the smallest plan needs {least:,} bytes, {share}", soft_wrap=True)
-    return measure(images, folder, max(limit, least), console)
-
-
-def smallest_ram(options: CompileOptions) -> int:
-    """The least RAM, in bytes, that any plan of the network needs."""
-    survey = survey_plans(MODEL, options, whole=False)
-    return min(survey.arena_bytes(plan) + survey.stack_bytes(plan) for plan in survey.plans)
+    return measure(images, folder, limit, console)
 
 
 def compare(first: Measured, second: Measured, console: Console) -> int:

@@ -174,7 +174,7 @@ def _table(how: Conversion) -> ConstantArray | None:
     return ConstantArray(
         label="pixel_table",
         ctype=f"{how.dtype}_t",
-        values=np.ascontiguousarray(rows.reshape(-1)),
+        given=np.ascontiguousarray(rows.reshape(-1)),
         weights=False,
         comment="of each value of a pixel's component, the network's",
     )

@@ -166,7 +166,7 @@ def border_arrays(steps: Sequence[LoweredStep]) -> dict[int, ConstantArray]:
         value: ConstantArray(
             label=f"border_{'m' if value < 0 else ''}{abs(value)}",
             ctype="int8_t",
-            values=np.full(size, value, np.int8),
+            given=np.full(size, value, np.int8),
             comment="a row outside the image",
             weights=False,
         )

@@ -15,6 +15,7 @@ four consecutive bytes of an activation.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -85,7 +86,14 @@ def arrange_blocks(proved: npt.NDArray[np.bool_], size: int) -> BlockCounts:
     The last block of a kind is filled up by repeating a channel, which computes and stores it
     twice. Left-over proved channels join the float ones where that saves a block.
     """
-    exact, rest = [int(c) for c in np.flatnonzero(proved)], [int(c) for c in np.flatnonzero(~proved)]
+    return _arranged(proved.tobytes(), size)
+
+
+@lru_cache(maxsize=1024)
+def _arranged(proved: bytes, size: int) -> BlockCounts:
+    """``arrange_blocks`` of as many channels as there are bytes: bands of a layer are all divided alike."""
+    exact = [channel for channel, known in enumerate(proved) if known]
+    rest = [channel for channel, known in enumerate(proved) if not known]
     left = len(exact) % size
     if left and rest and -(-(len(rest) + left) // size) == -(-len(rest) // size):
         exact, rest = exact[:-left], sorted(rest + exact[-left:])
@@ -97,16 +105,15 @@ def _chunks(channels: list[int], size: int) -> tuple[tuple[int, ...], ...]:
     return tuple(block + (block[-1],) * (size - len(block)) for block in blocks)
 
 
-def pack_stream(channels: Channels, *, block: int, steps: int, narrow: bool) -> tuple[Word, BlockCounts]:
+def pack_stream(channels: Channels, counts: BlockCounts, *, steps: int, narrow: bool) -> Word:
     """The words of one group of output channels.
 
     Args:
         channels: the group.
-        block: output channels in a block, even.
+        counts: its blocks, of evenly many channels.
         steps: steps of two inputs.
         narrow: whether weights are packed as bytes.
     """
-    counts = arrange_blocks(channels.proved, block)
     order = step_order(channels.weights.shape[1], steps)
     padded = np.concatenate([channels.weights, np.zeros((len(channels.weights), 1), np.int64)], axis=1)
     words: list[Word] = [_words([len(counts.integer), len(counts.floating)])]
@@ -119,7 +126,7 @@ def pack_stream(channels: Channels, *, block: int, steps: int, narrow: bool) -> 
             bits[picked],
             _halves(channels.index[picked]),
         ]
-    return np.concatenate(words), counts
+    return np.concatenate(words)
 
 
 def _pack_weights(weights: Int64Array, narrow: bool) -> Word:

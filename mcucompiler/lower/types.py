@@ -7,8 +7,9 @@ share one function; whatever differs from node to node (weights, bias, multiplie
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -97,14 +98,16 @@ class Stored:
         return self.memory_shape[-1] if self.place.dense else self.place.stride
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ConstantArray:
     """Constant data of one node, for flash.
+
+    Most kernels that planning considers are never emitted, so what takes time to pack is packed when it is asked for.
 
     Attributes:
         label: what it is, as part of a C identifier ("weights", "bias", "table").
         ctype: element type in C ("int8_t", "int32_t", "uint32_t", "float").
-        values: one-dimensional; float32 arrays are printed exactly.
+        given: the values, one-dimensional, or what makes them; float32 arrays are printed exactly.
         comment: packing, for the reader of the C.
         align: alignment in bytes.
         weights: whether its bytes count as the network's weights rather than as its constants.
@@ -112,10 +115,15 @@ class ConstantArray:
 
     label: str
     ctype: str
-    values: Array
+    given: Array | Callable[[], Array]
     comment: str = ""
     align: int = 4
     weights: bool = True
+
+    @cached_property
+    def values(self) -> Array:
+        """The values, one-dimensional."""
+        return self.given() if callable(self.given) else self.given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from mcucompiler.machine.block import Block
 from mcucompiler.machine.core import CORTEX_M7, Core
@@ -15,7 +15,7 @@ from mcucompiler.machine.list_scheduler import BackwardScheduler, Order, depths,
 from mcucompiler.machine.pipeline import flags_of, loop_cycles, straight_cycles
 from mcucompiler.machine.program import Operation, Program, render
 from mcucompiler.machine.registers import DEFAULT_REGISTERS, RegisterFile, allocate, pressure_message
-from mcucompiler.machine.store import Solution, key_of, load, save
+from mcucompiler.machine.store import Pattern, Solution, key_of, load, save
 
 _OPERATIONS_PER_SEARCH = 5000
 _LEAST_ATTEMPTS = 12  # each natural priority with each window
@@ -44,7 +44,7 @@ class Code:
         """The operations in order."""
         return self.program.operations
 
-    @property
+    @cached_property
     def lines(self) -> tuple[str, ...]:
         """Assembler text, one instruction each, in GNU unified syntax."""
         return tuple(render(operation, self.registers.__getitem__) for operation in self.operations)
@@ -103,9 +103,8 @@ def _priorities(program: Program, graph: Dependences) -> list[list[float]]:
 
 
 def _candidates(
-    program: Program, core: Core, registers: RegisterFile, reserve: int, attempts: int
+    program: Program, graph: Dependences, core: Core, registers: RegisterFile, reserve: int, attempts: int
 ) -> list[tuple[float, Order]]:
-    graph = dependences(program, core)
     stepped = _stepped(program)
     unallocated = _unallocated(program, registers) | {value for pair in stepped for value in pair}
     limits = registers.limits
@@ -141,12 +140,12 @@ def _unallocated(program: Program, registers: RegisterFile) -> frozenset[int]:
     )
 
 
-def _solve(program: Program, core: Core, registers: RegisterFile, attempts: int) -> Solution:
+def _solve(program: Program, graph: Dependences, core: Core, registers: RegisterFile, attempts: int) -> Solution:
     """The best order of a legalized program for which registers were found."""
     tries = attempts or max(_LEAST_ATTEMPTS, min(24, _OPERATIONS_PER_SEARCH // max(len(program.operations), 1) // 2))
     problem = ""
     for reserve in range(3):
-        for cycles, order in _candidates(program, core, registers, reserve, tries):
+        for cycles, order in _candidates(program, graph, core, registers, reserve, tries):
             try:
                 return Solution(order, tuple(allocate(program, order, registers).items()), cycles)
             except MachineError as error:
@@ -159,13 +158,20 @@ def _solve(program: Program, core: Core, registers: RegisterFile, attempts: int)
 
 
 @lru_cache(maxsize=4096)
+def _solution(pattern: Pattern, core: Core, registers: RegisterFile, attempts: int) -> Solution:
+    """What the search finds for all blocks of a pattern; it is kept for later processes."""
+    key = key_of(pattern, core, registers, attempts)
+    solution = load(key)
+    if solution is None or not (solution.problem or sorted(solution.order) == list(range(len(pattern.operations)))):
+        solution = _solve(pattern.program, pattern.graph, core, registers, attempts)
+        save(key, solution)
+    return solution
+
+
+@lru_cache(maxsize=4096)
 def _cached(program: Program, core: Core, registers: RegisterFile, attempts: int) -> Code:
     legal = legalize(program)
-    key = key_of(program, core, registers, attempts)
-    solution = load(key)
-    if solution is None or not (solution.problem or sorted(solution.order) == list(range(len(legal.operations)))):
-        solution = _solve(legal, core, registers, attempts)
-        save(key, solution)
+    solution = _solution(Pattern.of(legal, dependences(legal, core)), core, registers, attempts)
     if solution.problem:
         raise MachineError(solution.problem)
     return Code(_reordered(legal, solution.order), dict(solution.registers), solution.cycles, core)

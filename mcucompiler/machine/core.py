@@ -54,6 +54,8 @@ class Kind(Enum):
     VMOV_PAIR = "move of two registers between core and float registers"
     BRANCH = "branch"
 
+    __hash__ = object.__hash__  # enumerations hash their names, in Python: too slow for every operation issued
+
 
 class Unit(Enum):
     """A part of the core that serves one operation a cycle."""

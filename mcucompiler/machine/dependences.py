@@ -8,6 +8,7 @@ gives for each operation its predecessors with the cycles that must lie between.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from mcucompiler.machine.core import Core
@@ -138,10 +139,11 @@ class _EdgeBuilder:
 
     def memory(self) -> None:
         accesses = [index for index, operation in enumerate(self.program.operations) if operation.code.access]
+        extents = {index: self._extent(self.program.operations[index]) for index in accesses}
         for store in filter(self._stores, accesses):
             for other in accesses:
                 seen = other <= store and self._stores(other)
-                if seen or not self._conflict(store, other):
+                if seen or not self._conflict(store, other, extents):
                     continue
                 wait = 1 if store < other and not self._stores(other) else 0
                 self.add(min(store, other), max(store, other), wait, wait)
@@ -150,11 +152,11 @@ class _EdgeBuilder:
         access = self.program.operations[index].code.access
         return access is not None and access.store
 
-    def _conflict(self, first: int, second: int) -> bool:
+    def _conflict(self, first: int, second: int, extents: Mapping[int, tuple[int, int, int] | None]) -> bool:
         a, b = self.program.operations[first], self.program.operations[second]
         if a.alias != b.alias:
             return False
-        a_range, b_range = self._extent(a), self._extent(b)
+        a_range, b_range = extents[first], extents[second]
         if a_range is None or b_range is None or a_range[0] != b_range[0]:
             return True
         return a_range[1] < b_range[2] and b_range[1] < a_range[2]

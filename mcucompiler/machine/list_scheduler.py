@@ -35,7 +35,7 @@ class _Problem:
         older: per kind, the bit mask of the kinds that may be its younger partner.
         before: (predecessor, latency) of each operation.
         open_successors: number of successors of each operation.
-        results: values each defines, without those in registers that are never allocated.
+        results: values each defines with their classes, without those in registers that are never allocated.
         operands: distinct values each reads, likewise.
         class_of: index in ``CLASSES`` of each value.
         leaving: values live at the end.
@@ -45,8 +45,8 @@ class _Problem:
     partners: list[int]
     before: list[list[tuple[int, int]]]
     open_successors: list[int]
-    results: list[tuple[int, ...]]
-    operands: list[tuple[int, ...]]
+    results: list[tuple[tuple[int, int], ...]]
+    operands: list[tuple[tuple[int, int], ...]]
     class_of: list[int]
     leaving: tuple[int, ...]
     width: int
@@ -70,16 +70,19 @@ class BackwardScheduler:
         number = {kind: index for index, kind in enumerate(kinds)}
         partners = [sum(1 << number[younger] for younger in kinds if core.pairs[older, younger]) for older in kinds]
         operations = program.operations
+        class_of = [CLASSES.index(kind) for kind in program.classes]
+
+        def allocated(values: Sequence[int]) -> tuple[tuple[int, int], ...]:
+            return tuple((value, class_of[value]) for value in dict.fromkeys(values) if value not in unallocated)
+
         self._problem = _Problem(
             kinds=[number[operation.code.kind] for operation in operations],
             partners=partners,
             before=[[(first, high if prudent else low) for first, low, high in edges] for edges in graph.before],
             open_successors=[len(edges) for edges in graph.after],
-            results=[tuple(v for v in operation.results if v not in unallocated) for operation in operations],
-            operands=[
-                tuple(dict.fromkeys(v for v in operation.operands if v not in unallocated)) for operation in operations
-            ],
-            class_of=[CLASSES.index(kind) for kind in program.classes],
+            results=[allocated(operation.results) for operation in operations],
+            operands=[allocated(operation.operands) for operation in operations],
+            class_of=class_of,
             leaving=tuple(dict.fromkeys(live.value for live in program.live_outs if live.value not in unallocated)),
             width=core.width,
         )
@@ -140,12 +143,13 @@ class _Run:
     def _best(self, cycle: int, placed: list[int]) -> tuple[int, int] | None:
         chosen, chosen_priority, chosen_position = -1, float("-inf"), 0
         nearest = self.last_open - self.window
+        earliest, priority = self.earliest, self.priority
         for index in self.ready:
-            if self.earliest[index] > cycle or self.priority[index] <= chosen_priority or index < nearest:
+            if earliest[index] > cycle or priority[index] <= chosen_priority or index < nearest:
                 continue
             position = self._position(index, placed)
             if position is not None and self._fits(index, younger=position > 0):
-                chosen, chosen_priority, chosen_position = index, self.priority[index], position
+                chosen, chosen_priority, chosen_position = index, priority[index], position
         return None if chosen < 0 else (chosen, chosen_position)
 
     def _position(self, index: int, placed: list[int]) -> int | None:
@@ -170,20 +174,19 @@ class _Run:
         return self._within(index, self.live, self.pressure)
 
     def _within(self, index: int, live: set[int], pressure: list[int]) -> bool:
-        problem = self.problem
-        change = [0] * len(self.limits)
-        for value in problem.results[index]:
-            kind = problem.class_of[value]
+        limits, after = self.limits, pressure.copy()
+        for value, kind in self.problem.results[index]:
             if value in live:
-                change[kind] -= 1
-            elif pressure[kind] >= self.limits[kind]:
+                after[kind] -= 1
+            elif pressure[kind] >= limits[kind]:
                 return False
-        for value in problem.operands[index]:
+        for value, kind in self.problem.operands[index]:
             if value not in live:
-                change[problem.class_of[value]] += 1
-        return all(
-            more <= 0 or now + more <= limit for more, now, limit in zip(change, pressure, self.limits, strict=True)
-        )
+                after[kind] += 1
+        for more, now, limit in zip(after, pressure, limits, strict=True):  # noqa: SIM110 - twice as fast as all()
+            if more > limit and more > now:
+                return False
+        return True
 
     def _place(self, index: int, cycle: int) -> None:
         problem, live = self.problem, self.live
@@ -191,14 +194,14 @@ class _Run:
         self.done[index] = 1
         while self.last_open >= 0 and self.done[self.last_open]:
             self.last_open -= 1
-        for value in problem.results[index]:
+        for value, kind in problem.results[index]:
             if value in live:
                 live.remove(value)
-                self.pressure[problem.class_of[value]] -= 1
-        for value in problem.operands[index]:
+                self.pressure[kind] -= 1
+        for value, kind in problem.operands[index]:
             if value not in live:
                 live.add(value)
-                self.pressure[problem.class_of[value]] += 1
+                self.pressure[kind] += 1
         for first, latency in problem.before[index]:
             self.earliest[first] = max(self.earliest[first], cycle + latency)
             self.open[first] -= 1

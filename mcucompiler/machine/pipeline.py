@@ -24,6 +24,8 @@ class Pipeline:
 
     def __init__(self, core: Core) -> None:
         self._core, self._pairs = core, core.pairs
+        self._latencies = {kind: (timing.latency, timing.forwards) for kind, timing in core.timings.items()}
+        self._occupies = {kind: timing.occupies for kind, timing in core.timings.items()}
         self._ready: dict[int, tuple[int, Kind | None]] = {}
         self._cycle = 0
         self._issued: list[Kind] = []
@@ -36,18 +38,20 @@ class Pipeline:
     def issue(self, operation: Operation) -> int:
         """Issue an operation and return its cycle."""
         code = operation.code
-        kind, timing = code.kind, self._core.timings[code.kind]
-        ready = self._ready
+        kind, accumulator, ready = code.kind, code.accumulator, self._ready
+        latency, forwards = self._latencies[kind]
         earliest = 0
         for position, value in enumerate(operation.operands):
-            when = ready.get(value)
-            if when is not None:
-                early = timing.forwards if position == code.accumulator and when[1] is kind else 0
-                earliest = max(earliest, when[0] - early)
+            if value in ready:
+                when, producer = ready[value]
+                if position == accumulator and producer is kind:
+                    when -= forwards
+                if when > earliest:
+                    earliest = when
         cycle = self._place(kind, earliest)
-        done = cycle + timing.latency
+        done = (cycle + latency, kind)
         for value in operation.results:
-            ready[value] = (done, kind)
+            ready[value] = done
         return cycle
 
     def branch(self, flags: int | None) -> None:
@@ -67,7 +71,7 @@ class Pipeline:
             self._cycle, self._issued = self._cycle + 1, []
         cycle = self._cycle
         self._issued.append(kind)
-        occupies = self._core.timings[kind].occupies
+        occupies = self._occupies[kind]
         if occupies > 1:
             self._cycle, self._issued = cycle + occupies - 1, [kind] * self._core.width
         return cycle

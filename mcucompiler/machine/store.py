@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keeps scheduled blocks between compilations: the search is the slowest part, and blocks come again and again.
 
-The key is the content of the block, of the core's table and of this package, so an entry can never be out of date.
+The key is the pattern of the block, the core's table and the content of this package, so an entry can never be out of
+date. Blocks that differ only in offsets and other constants mostly have one pattern, and so one search.
 What is kept is an order and an allocation, or why there is none; whatever cannot be read is computed again.
 """
 
@@ -12,14 +13,15 @@ import json
 import os
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 import platformdirs
 
 from mcucompiler.machine.core import Core
-from mcucompiler.machine.program import Program
+from mcucompiler.machine.dependences import Dependences, Edge
+from mcucompiler.machine.program import Live, Program
 from mcucompiler.machine.registers import RegisterFile
 
 VARIABLE = "MCUCOMPILER_CACHE"
@@ -46,10 +48,50 @@ class Solution:
     problem: str = ""
 
 
-def key_of(program: Program, core: Core, registers: RegisterFile, attempts: int) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pattern:
+    """All of a legalized block that its schedule and its registers depend on.
+
+    Constants are not among it: what they mean for the order of loads and stores is in the edges.
+
+    Attributes:
+        name: of the block, for messages.
+        classes: register class of each value.
+        operations: opcode, results and operands of each operation.
+        live_ins: in the order of their declaration.
+        live_outs: likewise.
+        before: predecessors of each operation.
+        program: a block of this pattern, the one that is searched.
+        graph: its dependences.
+    """
+
+    name: str
+    classes: str
+    operations: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+    live_ins: tuple[Live, ...]
+    live_outs: tuple[Live, ...]
+    before: tuple[tuple[Edge, ...], ...]
+    program: Program = field(compare=False, repr=False)
+    graph: Dependences = field(compare=False, repr=False)
+
+    @classmethod
+    def of(cls, program: Program, graph: Dependences) -> Pattern:
+        """The pattern of a legalized block with its dependences."""
+        return cls(
+            name=program.name,
+            classes=program.classes,
+            operations=tuple((o.opcode, o.results, o.operands) for o in program.operations),
+            live_ins=program.live_ins,
+            live_outs=program.live_outs,
+            before=graph.before,
+            program=program,
+            graph=graph,
+        )
+
+
+def key_of(pattern: Pattern, core: Core, registers: RegisterFile, attempts: int) -> str:
     """A digest of all that a solution depends on."""
-    block = (program.name, program.classes, program.operations, program.live_ins, program.live_outs)
-    return hashlib.sha256(repr((_package(), block, core, registers, attempts)).encode()).hexdigest()
+    return hashlib.sha256(repr((_package(), pattern, core, registers, attempts)).encode()).hexdigest()
 
 
 def load(key: str) -> Solution | None:

@@ -66,20 +66,18 @@ def lay_out(problem: WordProblem, order: tuple[int, ...], *, prefer_same: bool) 
 
 
 def _lowest(problem: WordProblem, index: int, starts: Mapping[int, int], prefer_same: bool) -> int:
-    rules = [rule for rule in problem.rules_of[index] if rule.second in starts]
+    placed = [(starts[rule.second], rule) for rule in problem.rules_of[index] if rule.second in starts]
     align = problem.aligns[index]
     # A start s is forbidden where start(second) - gap_below < s < start(second) + gap_above.
-    forbidden = sorted((starts[r.second] - r.gap_below, starts[r.second] + r.gap_above) for r in rules)
+    forbidden = sorted([(start - rule.gap_below, start + rule.gap_above) for start, rule in placed])
     lowest = 0
     for low, high in forbidden:
         if low < lowest < high:
             lowest = -(-high // align) * align
     over = [
-        starts[rule.second]
-        for rule in rules
-        if rule.same
-        and starts[rule.second] % align == 0
-        and all(other.holds(starts[rule.second], starts[other.second]) for other in rules)
+        start
+        for start, rule in placed
+        if rule.same and start % align == 0 and all(other.holds(start, second) for second, other in placed)
     ]
     if over and (prefer_same or min(over) < lowest):
         return min(over)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 
 from mcucompiler.ir.graph import Node, Tensor
 from mcucompiler.lower.layout import channels_last
@@ -51,11 +52,18 @@ class BandMaker:
         self.lowered = lowered
         self._options = {False: lowered.options, True: replace(lowered.options, optimize="ram")}
         self._made: dict[tuple[int, int, bool], tuple[Band, ...]] = {}
+        self._asked: dict[tuple[int, int, bool], tuple[Band, ...]] = {}
+        self._heights = [self._height(step) for step in range(len(lowered.steps))]
+        self._expandable = [expandable(lowered, *pair) for pair in pairwise(lowered.steps)]
         self._part_calls: dict[tuple[int, bool, int, tuple[tuple[int, int, int], ...]], KernelCall | None] = {}
+        self._strips: dict[tuple[int, str, int, bool], Band | None] = {}
         self._expanded: dict[tuple[int, int, bool, int], Band | None] = {}
 
     def height(self, step: int) -> int | None:
         """Rows that a layer makes, or takes for a mean; None where it can be in no stream."""
+        return self._heights[step]
+
+    def _height(self, step: int) -> int | None:
         layer = self.lowered.steps[step]
         if len(layer.writes) != 1 or not isinstance(layer.node.op, (*WINDOWS, *PIXELWISE, *UPSAMPLING, ReduceMean)):
             return None
@@ -72,9 +80,14 @@ class BandMaker:
             rows: at least 1.
             lean: whether kernels are to use little scratch rather than be fast.
         """
-        layer = self.lowered.steps[step]
-        rows = self._rows(step, rows)
-        key = step, rows, lean
+        asked = step, rows, lean
+        if asked not in self._asked:
+            self._asked[asked] = self._of_rows(step, self._rows(step, rows), lean)
+        return self._asked[asked]
+
+    def _of_rows(self, step: int, rows: int, lean: bool) -> tuple[Band, ...]:
+        """The bands of a layer with so many rows a run."""
+        layer, key = self.lowered.steps[step], (step, rows, lean)
         if key not in self._made:
             if self._mean(layer):
                 self._made[key] = mean_bands(layer, self._context(layer.node), rows)
@@ -116,6 +129,12 @@ class BandMaker:
             count: strips of a row.
             lean: whether kernels are to use little scratch rather than be fast.
         """
+        key = step, band.writes, count, lean
+        if key not in self._strips:
+            self._strips[key] = self._in_strips(band, step, count, lean=lean)
+        return self._strips[key]
+
+    def _in_strips(self, band: Band, step: int, count: int, *, lean: bool) -> Band | None:
         graph = self.lowered.graph
         if not divisible(graph, band) or graph.tensors[band.writes].shape[COLUMN_AXIS] % count:
             return None
@@ -165,8 +184,7 @@ class BandMaker:
 
     def expandable(self, step: int) -> bool:
         """Whether a layer is a 1x1 convolution that may be made anew for each window of the layer that follows."""
-        steps = self.lowered.steps
-        return step + 1 < len(steps) and expandable(self.lowered, steps[step], steps[step + 1])
+        return step < len(self._expandable) and self._expandable[step]
 
     def expanded(self, step: int, rows: int, *, lean: bool = False, strips: int = 1) -> Band | None:
         """The band of a 1x1 convolution together with the depthwise one that follows; None where there is none.

@@ -45,7 +45,7 @@ class Choice:
 
     Attributes:
         plan: what is taken.
-        layered: the smallest plan that runs layer by layer.
+        layered: the plan that runs layer by layer: the fastest that fits, or the smallest.
         fastest_cycles: estimated cycles of the fastest plan.
         faster: the next faster plan, which needs more memory; None where there is none.
         limit_bytes: most bytes of arena and stack of the plan; None for no limit.

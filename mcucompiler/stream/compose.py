@@ -58,6 +58,8 @@ class Composer:
     def __init__(self, lowered: Lowered) -> None:
         self.lowered = lowered
         self.maker = BandMaker(lowered)
+        self.streams: dict[GroupChoice, LoweredStep | None] = {}
+        self._in_units: dict[tuple[Band, tuple[int, ...]], Band] = {}
         self._simulations: dict[tuple[int, int], Simulation | None] = {}
         self._readers: dict[str, set[int]] = {}
         for index, step in enumerate(lowered.steps):
@@ -68,7 +70,12 @@ class Composer:
             self._holders[stored.place.buffer] = self._holders.get(stored.place.buffer, 0) + 1
 
     def stream(self, choice: GroupChoice) -> LoweredStep | None:
-        """The step that runs a group of layers as a stream; None where they cannot."""
+        """The step that runs a group of layers as a stream, made only once; None where they cannot."""
+        if choice not in self.streams:
+            self.streams[choice] = self._made(choice)
+        return self.streams[choice]
+
+    def _made(self, choice: GroupChoice) -> LoweredStep | None:
         layers = self.lowered.steps[choice.first : choice.stop]
         bands = self._bands(choice)
         if bands is None:
@@ -114,7 +121,7 @@ class Composer:
             index = last + 1
         if choice.strips == 1:
             return bands
-        divided = with_units(self.lowered.graph, bands, choice.strips, choice.fed)
+        divided = with_units(self.lowered.graph, bands, choice.strips, choice.fed, self._in_units)
         return divided if any(band.units > 1 for band in divided) else None
 
     def _expanded(self, index: int, choice: GroupChoice) -> Band | None:

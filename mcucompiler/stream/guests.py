@@ -49,13 +49,17 @@ def find_guests(
     """
     found: dict[str, Guest] = {}
     hosts: dict[str, list[Guest]] = {}
+    readers: dict[str, list[tuple[int, Reading]]] = {}
+    for index, band in enumerate(bands):
+        for _, reading in band.readings:
+            readers.setdefault(reading.tensor, []).append((index, reading))
     for guest in _candidates(bands, inside, unit_bytes):
         known = hosts.get(guest.host, [])
         taken = guest.tensor in found or guest.host in found or guest.tensor in hosts or guest.host == fed
         if taken or unit_bytes[guest.tensor] > unit_bytes[guest.host] or _split(bands, guest.tensor):
             continue
         slots = simulation.slots[guest.host] if guest.host in inside else sizes[guest.host]
-        if _Lodging(bands, simulation, [*known, guest], slots, fed).holds():
+        if _Lodging(bands, simulation, readers, [*known, guest], slots, fed).holds():
             found[guest.tensor] = guest
             hosts[guest.host] = [*known, guest]
     return found
@@ -98,21 +102,28 @@ class _Lodging:
     Args:
         bands: in topological order.
         simulation: the run.
+        readers: of each tensor: bands and what they read.
         guests: of one host.
         slots: of the host.
         fed: tensor whose rows are pushed.
     """
 
     def __init__(
-        self, bands: Sequence[Band], simulation: Simulation, guests: Sequence[Guest], slots: int, fed: str | None
+        self,
+        bands: Sequence[Band],
+        simulation: Simulation,
+        readers: Mapping[str, Sequence[tuple[int, Reading]]],
+        guests: Sequence[Guest],
+        slots: int,
+        fed: str | None,
     ) -> None:
-        self.bands, self.order, self.slots, self.fed = bands, simulation.order, slots, fed
+        self.bands, self.slots, self.fed = bands, slots, fed
         host = guests[0].host
         self.places = {host: (0, 1), **{guest.tensor: (guest.lead, guest.stride) for guest in guests}}
-        self.readers = {
-            name: [(b, r) for b, band in enumerate(bands) for _, r in band.readings if r.tensor == name]
-            for name in self.places
-        }
+        self.readers = {name: readers.get(name, ()) for name in self.places}
+        concerned = {b for found in self.readers.values() for b, _ in found} | {-1}
+        concerned |= {b for b, band in enumerate(bands) if band.writes in self.places}
+        self.order = [index for index in simulation.order if index in concerned]
         self.done = [0] * len(bands)
         self.made = dict.fromkeys(self.places, 0)
 

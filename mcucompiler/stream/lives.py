@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from mcucompiler.lower.types import Lowered, LoweredStep
 from mcucompiler.schedule.dependencies import buffers_of
 from mcucompiler.schedule.overlaps import best_matching, step_overlaps, whole_words
@@ -31,6 +33,7 @@ class Lives:
             buffer = lowered.stored[fed].place.buffer
             del self.first[buffer], self.last[buffer]
         self.sizes = {name: whole_words(lowered.buffers[name].size_bytes) for name in self.first}
+        self._table = np.array([(self.first[name], self.last[name], self.sizes[name]) for name in self.sizes], np.int64)
 
     def _touch(self, buffer: str, index: int) -> None:
         self.first[buffer] = min(index, self.first.get(buffer, index))
@@ -54,13 +57,9 @@ class Lives:
         Every buffer that lives on, and of those that are consumed and made at least the larger sum; both where they
         must lie ``apart``.
         """
-        before = after = through = 0
-        for name, size in self.sizes.items():
-            born, dies = self.first[name], self.last[name]
-            if born < first and dies >= stop:
-                through += size
-            elif born < first <= dies:
-                before += size
-            elif first <= born < stop <= dies:
-                after += size
+        born, dies, sizes = self._table.reshape(-1, 3).T
+        early, late = born < first, dies >= stop
+        through = int(sizes[early & late].sum())
+        before = int(sizes[early & ~late & (dies >= first)].sum())
+        after = int(sizes[late & ~early & (born < stop)].sum())
         return through + (before + after if apart else max(before, after))

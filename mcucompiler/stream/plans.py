@@ -14,7 +14,7 @@ from mcucompiler.schedule import make_schedule, schedule_in_order
 from mcucompiler.schedule.types import Schedule
 from mcucompiler.schedule.verify import verify_schedule
 from mcucompiler.stream.compose import Composer, with_streams
-from mcucompiler.stream.search import Path, find_edges, frontier
+from mcucompiler.stream.search import Path, find_edges, frontier, stretch
 
 RUN_STACK_BYTES = 64
 """The run function's own frame: saved registers and outgoing arguments."""
@@ -90,18 +90,29 @@ class Frontier:
         progress: Callable[[int, int], None] = lambda done, total: None,
         enough: int = 0,
     ) -> None:
+        self._composers = [Composer(in_order(plan.schedule)) for plan in layered]
+        self._fed = fed
         self._sources: list[tuple[Composer, Path]] = []
-        for number, plan in enumerate(layered):
-            composer = Composer(in_order(plan.schedule))
-            cuts = len(composer.lowered.steps)
-
-            def report(cut: int, total: int, number: int = number) -> None:
-                progress(number * total + cut, len(layered) * total)
-
-            edges = find_edges(composer, fed, report, enough)
-            self._sources += [(composer, path) for path in frontier(edges, cuts)]
-        self._sources.sort(key=lambda source: (source[1].cycles, source[1].bytes))
         self._plans: dict[int, Plan] = {}
+        self._search(enough, progress)
+
+    def complete(self, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Looks for the plans that were left out, too; with the kernels and streams that are made already."""
+        self._search(0, progress)
+
+    def _search(self, enough: int, progress: Callable[[int, int], None]) -> None:
+        self._sources.clear()
+        self._plans.clear()
+        done, total = 0, sum(stretch(composer) for composer in self._composers)
+        for composer in self._composers:
+
+            def report(now: int, done: int = done) -> None:
+                progress(done + now, total)
+
+            edges = find_edges(composer, self._fed, report, enough)
+            self._sources += [(composer, path) for path in frontier(edges, len(composer.lowered.steps))]
+            done += stretch(composer)
+        self._sources.sort(key=lambda source: (source[1].cycles, source[1].bytes))
 
     def plans(self, progress: Callable[[int, int], None] = lambda done, total: None) -> tuple[Plan, ...]:
         """The whole frontier, the fastest first.

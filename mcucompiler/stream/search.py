@@ -9,30 +9,29 @@ other one to the same cut needs neither less memory nor less time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import networkx as nx
 
-from mcucompiler.ir.graph import Tensor
 from mcucompiler.lower.types import LoweredStep
 from mcucompiler.schedule.overlaps import whole_words
 from mcucompiler.stream.columns import divisible
 from mcucompiler.stream.compose import Composer, GroupChoice
 from mcucompiler.stream.covers import Covers
+from mcucompiler.stream.floors import MOST_COLUMNS, Floors, strips_bytes
 from mcucompiler.stream.images import COLUMN_AXIS, row_bytes
 from mcucompiler.stream.lives import Lives
 from mcucompiler.stream.patches import narrow_rings
-from mcucompiler.stream.types import Band, StreamCall
+from mcucompiler.stream.types import StreamCall
 
 _WAYS = ((1, False), (1, True), (2, False), (4, False))  # rows of a run, and whether with little scratch
-_COLUMNS = (2, 3, 4)  # column bands
+_COLUMNS = tuple(range(2, MOST_COLUMNS + 1))  # column bands
 _STRIPS = range(2, 17)  # of a row
-_AHEAD = 2  # strips that a producer is ahead of a window, about
 _LONGEST_PATCHES = 10  # layers; the halo grows with each of them
-_MOST_LABELS = 64
-_MOST_EXPANSIONS = 3
-_MOST_MISSES = 4  # streams from a layer on that were no better than shorter ones, until longer ones are not tried
+_MOST_LABELS, _MOST_EXPANSIONS = 64, 3
+# Streams from a layer on, or groups in strips, that were no better, until longer ones are not tried:
+_MOST_MISSES, _MOST_STRIP_MISSES = 4, 8
 _INFINITE = 1 << 62
 
 
@@ -80,14 +79,15 @@ class _Search:
         composer: of the program.
         fed: tensor whose rows the caller pushes.
         enough: bytes below which no plan needs to get.
+        progress: called with a count of what is done, ``stretch`` in the end.
 
     Attributes:
         covers: of the edges that were given.
         swift: of those among them that make nothing anew for each window.
     """
 
-    def __init__(self, composer: Composer, fed: str | None, enough: int) -> None:
-        self.composer, self.fed = composer, fed
+    def __init__(self, composer: Composer, fed: str | None, enough: int, progress: Callable[[int], None]) -> None:
+        self.composer, self.fed, self.progress = composer, fed, progress
         lowered = composer.lowered
         self.lives = Lives(lowered, fed)
         self.layers = [
@@ -100,21 +100,24 @@ class _Search:
             for i, step in enumerate(lowered.steps)
         ]
         self.takes = {i for i, step in enumerate(lowered.steps) if fed in step.reads.values()} if fed else set()
-        self.stops = [self._reach(first) for first in range(len(self.layers))]
+        self.stops = self._reaches()
         self.divisible = [self._divides(index) for index in range(len(self.layers))]
+        self.floors = Floors(composer.maker, self.lives, self.stops, self.divisible)
         self.floor = max(self._floor(), enough)
-        self._streams: dict[GroupChoice, Edge | None] = {}
         self.covers = Covers()
         self.swift = Covers()
         self.misses = [0] * len(self.layers)
 
-    def _reach(self, first: int) -> int:
-        """One past the last step that may be in a stream that begins at ``first``."""
-        stop = first
-        maker = self.composer.maker
-        while stop < len(self.layers) and maker.height(stop) and maker.bands(stop, 1):
-            stop += 1
-        return stop
+    def _reaches(self) -> list[int]:
+        """For each step, one past the last one that may be in a stream that begins there."""
+        maker, begun = self.composer.maker, 0
+        stops: list[int] = []
+        for index in range(len(self.layers)):
+            self.progress(index)
+            if not (maker.height(index) and maker.bands(index, 1)):
+                stops += [index] * (index + 1 - begun)
+                begun = index + 1
+        return stops + [len(self.layers)] * (len(self.layers) - begun)
 
     def _divides(self, index: int) -> bool:
         """Whether a layer can make some of its columns without the others."""
@@ -140,74 +143,12 @@ class _Search:
         for first, reach in enumerate(self.stops):
             for stop in range(first + 1, reach + 1):
                 if self._possible(first, stop):
-                    needed = min(self._least_strips(first, stop), self._least_patches(first, stop))
+                    needed = min(self.floors.least_strips(first, stop), self.floors.least_patches(first, stop))
                     for index in range(first, stop):
                         least[index] = min(least[index], needed)
         return max(least, default=0)
 
-    def _least(self, first: int, stop: int) -> int:
-        rings, scratch = self._least_rings(first, stop)
-        return self.lives.least_bytes(first, stop) + rings + scratch
-
-    def _least_strips(self, first: int, stop: int) -> int:
-        """What a group needs at least in strips, which is never more than in whole rows."""
-        windows, tensors = self._windows(first, stop, self._anew(first, stop)), self.composer.lowered.graph.tensors
-        rings = sum((rows - 1) * row_bytes(tensors[name]) for name, rows in windows.items())
-        return self.lives.least_bytes(first, stop) + rings
-
-    def _least_patches(self, first: int, stop: int) -> int:
-        """What a group needs at least in column bands: its outputs cover no inputs, and rings are narrow."""
-        if stop - first == 1 or not all(self.divisible[first:stop]):
-            return _INFINITE
-        rings, _ = self._least_rings(first, stop, whole=True)
-        return self.lives.least_bytes(first, stop, apart=True) + rings // _COLUMNS[-1]
-
-    def _least_rings(self, first: int, stop: int, *, whole: bool = False) -> tuple[int, int]:
-        """Bytes of the windows that bands read from tensors between them, and of the most scratch of a band."""
-        maker, tensors = self.composer.maker, self.composer.lowered.graph.tensors
-        apart = frozenset() if whole else self._anew(first, stop)
-        scratch = max(
-            (
-                band.call.scratch_bytes
-                for index in range(first, stop)
-                if index not in apart
-                for band in maker.bands(index, 1, lean=True)
-            ),
-            default=0,
-        )
-        windows = self._windows(first, stop, apart)
-        return sum(rows * row_bytes(tensors[name]) for name, rows in windows.items()), scratch
-
-    def _windows(self, first: int, stop: int, apart: frozenset[int]) -> dict[str, int]:
-        """How many rows bands read at once of the tensors between them that cannot lodge with others.
-
-        Args:
-            first: the first layer.
-            stop: one past the last.
-            apart: layers that do not count, as what they make, or read, may be made anew for each window.
-        """
-        lowered, maker = self.composer.lowered, self.composer.maker
-        windows: dict[str, int] = {}
-        made = {name for index in range(first, stop) for name in lowered.steps[index].writes}
-        for index in range(first, stop):
-            for band in maker.bands(index, 1) if index not in apart else ():
-                lodged = {number for number, _ in band.readings if _in_place(band, number)}
-                for number, reading in band.readings:
-                    if reading.tensor in made and number not in lodged and not self._guest(reading.tensor):
-                        windows[reading.tensor] = max(reading.count, windows.get(reading.tensor, 0))
-        return windows
-
-    def _anew(self, first: int, stop: int) -> frozenset[int]:
-        """The layers that may expand anew for windows, and those that they are expanded for, in a stream."""
-        wide = [index for index in range(first, stop) if self.composer.maker.expandable(index)]
-        return frozenset((*wide, *(index + 1 for index in wide)))
-
-    def _guest(self, tensor: str) -> bool:
-        """Whether the layer that makes a tensor may work in place."""
-        step = next(i for i, step in enumerate(self.composer.lowered.steps) if tensor in step.writes)
-        return any(overlap.same for band in self.composer.maker.bands(step, 1) for overlap in band.call.overlaps)
-
-    def edges(self, progress: Callable[[int, int], None]) -> Iterator[Edge]:
+    def edges(self) -> Iterator[Edge]:
         """The layers, and the streams that may be worth while, the shorter ones first."""
         count = len(self.layers)
         for index, layer in enumerate(self.layers):
@@ -215,7 +156,7 @@ class _Search:
                 lean = self._lean(index)
                 yield from map(self._known, (layer,) if lean is None else (layer, lean))
         for length in range(1, count + 1):
-            progress(length, count)
+            self.progress(count + length - 1)
             for first in range(count - length + 1):
                 stop = first + length
                 if stop <= self.stops[first] and self._possible(first, stop):
@@ -237,7 +178,7 @@ class _Search:
             return
         # Shorter edges that need no more than this one must, do the same work in the same time.
         known = self.covers.bytes(first, stop)
-        if self.misses[first] == _MOST_MISSES or known <= self._least(first, stop):
+        if self.misses[first] == _MOST_MISSES or known <= self.floors.least(first, stop):
             return
         if not self._spans(first, stop):
             self.misses[first] += 1
@@ -254,10 +195,25 @@ class _Search:
     def _strips(self) -> Iterator[Edge]:
         """Groups in strips of rows, where these need less than what takes whole rows."""
         for first, reach in enumerate(self.stops):
+            self.progress(2 * len(self.layers) + first)
+            misses = 0
             for stop in range(first + 1, reach + 1):
-                if self._possible(first, stop):
-                    for anew in self._sets(first, stop):
-                        yield from self._in_strips(first, stop, anew)
+                if not self._possible(first, stop) or misses == _MOST_STRIP_MISSES:
+                    continue
+                before, better = len(self.composer.streams), False
+                for anew in self._sets(first, stop):
+                    for edge in self._in_strips(first, stop, anew):
+                        better = True
+                        yield edge
+                misses = 0 if better else misses + (len(self.composer.streams) > before)
+
+    def _attainable(self, promises: Iterable[tuple[int, GroupChoice]]) -> int:
+        """The most that a layer needs in its cheapest edge, known or promised: what needs no more can stay as it is."""
+        least = [self.covers.least(index) for index in range(len(self.layers))]
+        for needed, choice in promises:
+            for index in range(choice.first, choice.stop):
+                least[index] = min(least[index], needed)
+        return max([self.floor, *least])
 
     def _sets(self, first: int, stop: int) -> Iterator[frozenset[int]]:
         """None, and more and more of the layers that may be made anew, the largest first."""
@@ -277,13 +233,13 @@ class _Search:
         if known <= max(self.floor, least):
             return
         lowered = self.composer.lowered
-        windows = self._windows(first, stop, expansions | {index + 1 for index in expansions})
+        windows = self.floors.windows(first, stop, expansions | {index + 1 for index in expansions})
         rings = [(lowered.graph.tensors[name], rows) for name, rows in windows.items()]
         made = {lowered.graph.tensors[step.writes[0]].shape[COLUMN_AXIS:] for step in lowered.steps[first:stop]}
         for strips in _STRIPS:
             if all(not width or width[0] % strips for width in made):
                 continue
-            promise = least + sum(_strips_bytes(tensor, rows, strips) for tensor, rows in rings)
+            promise = least + sum(strips_bytes(tensor, rows, strips) for tensor, rows in rings)
             choice = GroupChoice(first=first, stop=stop, strips=strips, expansions=expansions, lean=bool(expansions))
             edge = self._edge(replace(choice, fed=self._begins(first, stop))) if promise < known else None
             if edge is not None and edge.bytes < known:
@@ -293,11 +249,7 @@ class _Search:
     def _patches(self) -> Iterator[Edge]:
         """Groups in column bands, where these may need less than anything that makes nothing anew for windows."""
         promises = tuple(self._promises())
-        least = [self.covers.least(index) for index in range(len(self.layers))]
-        for needed, choice in promises:
-            for index in range(choice.first, choice.stop):
-                least[index] = min(least[index], needed)
-        floor = max(least, default=0)  # no plan needs less, so what needs no more can stay as it is
+        floor = self._attainable(promises)
         most: dict[tuple[int, int], int] = {}
         for needed, choice in promises:
             key = choice.first, choice.stop
@@ -312,7 +264,8 @@ class _Search:
         graph, count = self.composer.lowered.graph, len(self.layers)
         groups = ((i, j) for i in range(count) for j in range(i + 2, min(self.stops[i], i + _LONGEST_PATCHES) + 1))
         for first, stop in groups:
-            if self.swift.bytes(first, stop) <= max(self.floor, self._least_patches(first, stop)):
+            self.progress(3 * count + first)
+            if self.swift.bytes(first, stop) <= max(self.floor, self.floors.least_patches(first, stop)):
                 continue
             for lean in (False, True) if self._saves_scratch(first, stop) else (False,):
                 whole = self._edge(GroupChoice(first=first, stop=stop, lean=lean))
@@ -384,14 +337,6 @@ class _Search:
             yield frozenset(taken)
 
     def _edge(self, choice: GroupChoice) -> Edge | None:
-        """A stream; those of one row a run are remembered, as column bands are made of them."""
-        if choice.rows > 1 or choice.expansions or choice.columns > 1 or choice.strips > 1:
-            return self._made(choice)
-        if choice not in self._streams:
-            self._streams[choice] = self._made(choice)
-        return self._streams[choice]
-
-    def _made(self, choice: GroupChoice) -> Edge | None:
         step = self.composer.stream(choice)
         if step is None:
             return None
@@ -399,31 +344,25 @@ class _Search:
         return Edge(choice=choice, step=step, bytes=needed, cycles=step.call.cycles)
 
 
-def _strips_bytes(tensor: Tensor, rows: int, strips: int) -> float:
-    """About what a ring takes for windows of some rows."""
-    last = 1 if tensor.shape[COLUMN_AXIS] % strips else _AHEAD / strips
-    return row_bytes(tensor) * (rows - 1 + last)
-
-
-def _in_place(band: Band, number: int) -> bool:
-    """Whether a band may write over rows of an input."""
-    return any(overlap.same and overlap.input == number for overlap in band.call.overlaps)
+def stretch(composer: Composer) -> int:
+    """To what ``find_edges`` counts."""
+    return 4 * len(composer.lowered.steps)  # bands, groups of each length, strips, column bands
 
 
 def find_edges(
-    composer: Composer, fed: str | None, progress: Callable[[int, int], None], enough: int = 0
+    composer: Composer, fed: str | None, progress: Callable[[int], None], enough: int = 0
 ) -> nx.MultiDiGraph[int]:
     """The graph of cuts with all layers and all streams that may be worth while.
 
     Args:
         composer: of the program.
         fed: tensor whose rows the caller pushes; the first edge must then be a stream that takes them.
-        progress: called with the cut and the number of cuts.
+        progress: called with a count of what is done, ``stretch`` in the end.
         enough: bytes below which no plan needs to get; what only serves smaller ones is left out.
     """
     graph: nx.MultiDiGraph[int] = nx.MultiDiGraph()
     graph.add_nodes_from(range(len(composer.lowered.steps) + 1))
-    for edge in _Search(composer, fed, enough).edges(progress):
+    for edge in _Search(composer, fed, enough, progress).edges():
         graph.add_edge(edge.choice.first, edge.choice.stop, edge=edge)
     return graph
 

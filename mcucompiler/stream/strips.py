@@ -82,7 +82,9 @@ def _needs(calls: Sequence[KernelCall]) -> Call:
     )
 
 
-def with_units(graph: Graph, bands: Sequence[Band], strips: int, fed: str | None) -> list[Band]:
+def with_units(
+    graph: Graph, bands: Sequence[Band], strips: int, fed: str | None, known: dict[tuple[Band, tuple[int, ...]], Band]
+) -> list[Band]:
     """Bands whose readings know in which units the rows that they read come to be.
 
     Args:
@@ -90,21 +92,37 @@ def with_units(graph: Graph, bands: Sequence[Band], strips: int, fed: str | None
         bands: some of them in strips.
         strips: of a row.
         fed: tensor whose rows are pushed, whole ones.
+        known: those that were made before, by band and units of its readings; new ones are added.
     """
     made = {band.writes: band.units for band in bands}
 
-    def known(reading: Reading) -> Reading:
+    def units_of(reading: Reading) -> int:
         if reading.access is Access.WHOLE or reading.tensor not in graph.tensors:
+            return 0
+        outside = 1 if reading.tensor == fed or graph.tensors[reading.tensor].shape[-1] % strips else strips
+        return made.get(reading.tensor, outside)
+
+    found = []
+    for band in bands:
+        key = band, tuple(units_of(reading) for _, reading in band.readings)
+        if key not in known:
+            known[key] = _in_units(graph, *key)
+        found.append(known[key])
+    return found
+
+
+def _in_units(graph: Graph, band: Band, units: tuple[int, ...]) -> Band:
+    """The band with the units of each of its readings; 0 where there are none."""
+
+    def known(reading: Reading, units: int) -> Reading:
+        if not units or (reading.span is None and units == 1):
             return reading
         width = graph.tensors[reading.tensor].shape[-1]
-        outside = 1 if reading.tensor == fed or width % strips else strips
-        units = made.get(reading.tensor, outside)
-        if reading.span is None and units == 1:
-            return reading
         whole = Span(first=0, step=0, count=width, strips=1, width=width, units=1)
         return replace(reading, span=replace(reading.span or whole, units=units))
 
-    return [replace(band, readings=tuple((index, known(r)) for index, r in band.readings)) for band in bands]
+    readings = zip(band.readings, units, strict=True)
+    return replace(band, readings=tuple((index, known(reading, count)) for (index, reading), count in readings))
 
 
 def reach_over(bands: Sequence[Band], rows: Rows) -> int:

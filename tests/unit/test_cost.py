@@ -66,7 +66,7 @@ def test_a_measured_miss_takes_the_place_of_the_derived_one(tmp_path: Path) -> N
 
 
 def test_a_call_says_what_it_reads() -> None:
-    array = ConstantArray(label="weights", ctype="int32_t", values=np.zeros(100, np.int32))
+    array = ConstantArray(label="weights", ctype="int32_t", given=np.zeros(100, np.int32))
     call = KernelCall(variant="v", kernel=kernel("v", "v", ()), arguments=(ConstantArg(array=array),), passes=5)
     assert constant_reads(call) == (ConstantRead(bytes=400, times=5),)
     assert (flash_bytes_read(call, 400), flash_bytes_read(call, 399)) == (400, 2000)

@@ -126,7 +126,7 @@ def test_packing_a_plane(packed: bool, rows: bool) -> None:
     )
     registers = {"r0": RECORD if rows else OUTPUT_AT, "r1": PLANE_AT, "r2": PLANE_AT + 40, "r3": zero & 0xFFFFFFFF}
     registers["r4"] = channel
-    loop, whole = (compile_block(pack_lines(lines, n, loop=n == 1)) for n in (1, 2))
+    loop, whole = (compile_block(pack_lines(lines, n, n == 1)) for n in (1, 2))
     state = dict(registers)
     for _ in range(2):
         state |= run_code(loop, state, memory)

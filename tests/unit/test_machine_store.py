@@ -35,6 +35,7 @@ def _block(sums: int) -> Block:
 def _compiled(sums: int, registers: RegisterFile | None = None) -> Code:
     """In a process that knows nothing yet."""
     compiler._cached.cache_clear()
+    compiler._solution.cache_clear()
     return compile_block(_block(sums), registers=registers or RegisterFile())
 
 
@@ -78,3 +79,25 @@ def test_it_can_be_switched_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     assert _compiled(5).lines
     assert not list(tmp_path.iterdir())
+
+
+def test_blocks_that_differ_in_constants_only_share_a_search(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stored(offset: int) -> Block:
+        block = Block("a store between loads")
+        source = block.live_in("source")
+        first = block.load(source, 0)
+        block.store(first, source, offset)
+        block.live_out("total", block.add(first, block.load(source, 4)))
+        return block
+
+    searched = []
+    solve = compiler._solve
+    monkeypatch.setattr(compiler, "_solve", lambda *arguments: searched.append(1) or solve(*arguments))
+    compiler._cached.cache_clear()
+    compiler._solution.cache_clear()
+    first, second = compile_block(stored(8)), compile_block(stored(12))
+    assert len(searched) == 1
+    assert [line.replace("#12", "#8") for line in second.lines] == list(first.lines)
+    # Where the store meets what is loaded behind it, the order is another one.
+    compile_block(stored(4))
+    assert len(searched) == 2

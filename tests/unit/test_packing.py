@@ -54,7 +54,7 @@ def test_a_stream_read_back_gives_the_sums(seed: int, narrow: bool, block: int, 
         proved=rng.integers(0, 2, channels).astype(bool),
         index=np.arange(channels) + 5,
     )
-    words, _ = pack_stream(layer, block=block, steps=steps, narrow=narrow)
+    words = pack_stream(layer, arrange_blocks(layer.proved, block), steps=steps, narrow=narrow)
     x = np.concatenate([rng.integers(-128, 128, inputs), np.zeros(4 + 2 * steps, np.int64)])
     fours = x[: -(-inputs // 4) * 4].reshape(-1, 4)[:, [0, 2, 1, 3]].reshape(-1)
     columns = np.concatenate([fours, np.zeros(2 * steps, np.int64)])[: 2 * steps].reshape(-1, 2)

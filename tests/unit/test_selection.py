@@ -28,7 +28,7 @@ DIGITS = ROOT / "examples" / "digits" / "digits.onnx"
 
 
 def call(name: str, cycles: int, constants: int = 0, shared: str = "") -> KernelCall:
-    array = ConstantArray(label="weights", ctype="int8_t", values=np.zeros(constants, np.int8))
+    array = ConstantArray(label="weights", ctype="int8_t", given=np.zeros(constants, np.int8))
     return KernelCall(
         variant=name,
         cycles=cycles,

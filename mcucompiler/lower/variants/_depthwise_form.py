@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -53,9 +54,16 @@ def scheduled_form(
     refusal = _refusal(window, narrow)
     if refusal is not None:
         return refusal
+    plain = window.stride == (1, 1) and window.dilation[1] == 1
+    return _best_form(window, tail, rows, plain and bool(packable(layer).all()))
+
+
+@lru_cache(maxsize=1024)
+def _best_form(window: Window, tail: Tail, rows: bool, packable: bool) -> DepthwiseForm | str:
+    """``scheduled_form``; ``packable``: whether sums may be packed."""
     few = 1 if rows else None  # planning streams asks for many bands
     best = _best([_dual_form(window, tail, most, rows=rows) for most in _DUAL_SUMS[:few]])
-    if window.stride == (1, 1) and window.dilation[1] == 1 and bool(packable(layer).all()):
+    if packable:
         packed = _best([_packed_form(window, tail, most, rows=rows) for most in _PACKED_SUMS[:few]])
         best = packed if _cycles(packed) < _PACKED_GAIN * _cycles(best) else best
     if math.isinf(_cycles(best)):

@@ -124,7 +124,7 @@ def _call(
     code: Kernel, layer: WeightedLayer, shape: PointwiseShape, blocking: Blocking, packed: PackedLayer
 ) -> KernelCall:
     """The call of a kernel with all that does not depend on where the outputs lie."""
-    effort = blocking.effort(packed.counts[0], packed.tail)
+    effort = blocking.effort(packed.counts, packed.tail)
     columns = 0 if blocking.direct else shape.rows * (layer.weights.shape[1] * 11 // 8 + 8)
     around = 35 + shape.lines * (5 + columns)
     return KernelCall(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 from mcucompiler.machine.blocks.products import ProductForm
@@ -115,6 +116,7 @@ class Block:
         return tuple(names)
 
 
+@lru_cache(maxsize=256)
 def portable_body(pixels: int, channels: int, words: int, direct: bool) -> tuple[Operation, ...]:
     """What the body of the loop does; ``words`` of weights a step."""
     return tuple(op for step in range(PORTABLE_STEPS) for op in _step(step, pixels, channels, words, direct))

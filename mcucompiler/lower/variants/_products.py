@@ -9,16 +9,18 @@ scheduled form in assembly beside the portable one that defines it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from mcucompiler.lower.packing import BlockCounts, Channels, is_narrow, pack_stream
+from mcucompiler.ir.graph import Array
+from mcucompiler.lower.packing import BlockCounts, Channels, arrange_blocks, is_narrow, pack_stream
 from mcucompiler.lower.types import ConstantArg, ConstantArray
 from mcucompiler.lower.variants._product_blocks import PORTABLE_STEPS, Block, Output, portable_body
 from mcucompiler.lower.variants._tail import Tail, tail_of
-from mcucompiler.lower.variants._weighted import Int64Array, WeightedLayer
+from mcucompiler.lower.variants._weighted import Int64Array, WeightedLayer, later
 from mcucompiler.machine.blocks.products import FARTHEST, Effort, ProductForm, product_function
 from mcucompiler.words import counted
 
@@ -83,8 +85,11 @@ class Blocking:
 
     def blocks(self, tail: Tail) -> tuple[Block, ...]:
         """The kinds of blocks: that of ``whole`` pixels, and that of the ``rest``."""
-        kinds = ((self.whole, True), (self.rest, False))
-        return tuple(self._block(pixels, self._form(pixels, tail, whole=whole)) for pixels, whole in kinds if pixels)
+        return tuple(self._block(pixels, self._form(pixels, tail, whole=whole)) for pixels, whole in self._kinds())
+
+    def _kinds(self) -> Iterator[tuple[int, bool]]:
+        """Pixels of each kind of blocks, and whether it is that of most."""
+        return ((pixels, whole) for pixels, whole in ((self.whole, True), (self.rest, False)) if pixels)
 
     def _cut(self, *, whole: bool) -> tuple[int, int]:
         """Steps before the loop over inputs, and in its body; 0 where there is none."""
@@ -138,32 +143,34 @@ class Blocking:
             lines=product_function(form).lines if form is not None else (),
         )
 
-    def effort(self, counts: BlockCounts, tail: Tail) -> Effort:
-        """Instructions and estimated cycles of one group of channels over all pixels, without filling the columns."""
+    def effort(self, groups: Iterable[BlockCounts], tail: Tail) -> Effort:
+        """Instructions and estimated cycles of groups of channels over all pixels, without filling the columns."""
         instructions, cycles = 0, 0.0
-        for pixels, times, whole in ((self.whole, self.pixels // self.whole, True), (self.rest, 1, False)):
-            if pixels:
-                form = self._form(pixels, tail, whole=whole)
-                one = self._portable_effort(pixels, counts) if form is None else self._effort(form, counts)
-                instructions += times * one.instructions
-                cycles += times * one.cycles
+        alike = Counter((len(counts.integer), len(counts.floating)) for counts in groups)
+        for pixels, whole in self._kinds():
+            form = self._form(pixels, tail, whole=whole)
+            runs = self.pixels // self.whole if whole else 1
+            for (integer, floating), times in alike.items():
+                one = self._effort(pixels, form, integer, floating)
+                instructions += runs * times * one.instructions
+                cycles += runs * times * one.cycles
         return Effort(instructions=instructions, cycles=cycles)
 
-    def _effort(self, form: ProductForm, counts: BlockCounts) -> Effort:
-        return product_function(form).effort(form, self.steps, len(counts.integer), len(counts.floating))
-
-    def _portable_effort(self, pixels: int, counts: BlockCounts) -> Effort:
+    def _effort(self, pixels: int, form: ProductForm | None, integer: int, floating: int) -> Effort:
+        """Of one group with so many blocks of each kind over the pixels of a block."""
+        if form is not None:
+            return product_function(form).effort(form, self.steps, integer, floating)
         step = self.channels + pixels + self.channels * pixels + _WIDE_STEP
         outputs = self.channels * pixels
         instructions = sum(
             blocks * (self.steps * step + _WIDE_BLOCK + outputs * _TAIL_COST[kind])
-            for kind, blocks in (("integer", len(counts.integer)), ("float", len(counts.floating)))
+            for kind, blocks in (("integer", integer), ("float", floating))
         )
         return Effort(instructions=instructions, cycles=instructions * _PORTABLE_CYCLES)
 
     def stack_bytes(self, tail: Tail) -> int:
         """Stack of the deepest function of products."""
-        forms = (block.form for block in self.blocks(tail))
+        forms = (self._form(pixels, tail, whole=whole) for pixels, whole in self._kinds())
         return max(_PORTABLE_STACK_BYTES if form is None else product_function(form).stack_bytes for form in forms)
 
     def reason(self, tail: Tail) -> str:
@@ -281,24 +288,23 @@ def pack_layer(
     """
     size = len(layer.weights) // groups
     places = np.arange(len(layer.weights)) if index is None else index
-    streams, counts = [np.array(shape, np.uint32)], []
-    for group in range(groups):
-        part = slice(group * size, (group + 1) * size)
-        stream, count = pack_stream(
-            _channels_of(layer, part, places),
-            block=blocking.channels,
-            steps=blocking.steps,
-            narrow=blocking.narrow,
-        )
-        streams.append(stream)
-        counts.append(count)
+    parts = [slice(group * size, (group + 1) * size) for group in range(groups)]
+    counts = [arrange_blocks(layer.form.proved[part], blocking.channels) for part in parts]
+
+    def stream(layer: WeightedLayer) -> Array:
+        packed = [
+            pack_stream(_channels_of(layer, part, places), count, steps=blocking.steps, narrow=blocking.narrow)
+            for part, count in zip(parts, counts, strict=True)
+        ]
+        return np.concatenate([np.array(shape, np.uint32), *packed])
+
     integer = any(count.integer for count in counts)
     # Code that layers share has a float tail even where a layer needs none: two forms take more flash than cycles.
     floating = any(count.floating for count in counts) or (integer and blocking.stride is None)
     proved = sum(len({*block}) for count in counts for block in count.integer)
     return PackedLayer(
         stream=ConstantArg(
-            array=ConstantArray(label="weights", ctype="uint32_t", values=np.concatenate(streams), comment=comment)
+            array=ConstantArray(label="weights", ctype="uint32_t", given=later(layer, stream), comment=comment)
         ),
         counts=tuple(counts),
         tail=tail_of(layer.form, integer=integer, floating=floating),

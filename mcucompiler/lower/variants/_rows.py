@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mcucompiler.lower.variants._window import Window
 
@@ -116,6 +117,7 @@ def _row_plan(window: Window, start: int) -> list[tuple[str, int, int]]:
     return plan
 
 
+@lru_cache(maxsize=1024)
 def tap_words(window: Window) -> tuple[TapWord, ...]:
     """The words of taps that a kernel row needs: those of whole pairs, and for taps alone some word that has them."""
     plans = [step for start in _parities(window) for step in _row_plan(window, start)]
@@ -183,6 +185,7 @@ def operations(window: Window, outputs: int) -> int:
     return window.kernel[0] * (outputs * sums + words + outputs * window.stride[1] // 2 + window.kernel[1] // 2)
 
 
+@lru_cache(maxsize=1024)
 def row_blocks(window: Window, *, most: int = 0, registers: int = _REGISTERS) -> tuple[RowBlock, ...]:
     """Divides a row of outputs into blocks of about equal size, repeated ones in a loop.
 
@@ -222,6 +225,7 @@ def _row_block(window: Window, outputs: int, columns: int, registers: int) -> Ro
     )
 
 
+@lru_cache(maxsize=1024)
 def plane_of(window: Window) -> Plane:
     rows, columns = window.reach(0), window.reach(1)
     words = -(-columns // 2)

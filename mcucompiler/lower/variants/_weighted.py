@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from mcucompiler.ir.graph import INTEGER_RANGES, Tensor
+from mcucompiler.ir.graph import INTEGER_RANGES, Array, Tensor
 from mcucompiler.lower.types import Exactness, NodeContext, Stored
 from mcucompiler.numerics.integer_form import RequantForm, accumulator_range, find_requant_form
 from mcucompiler.numerics.requantize import conv_multiplier, wrap32
@@ -86,9 +88,28 @@ def weighted_layer(context: NodeContext, clamp: Clamp | None) -> WeightedLayer:
     bias = np.zeros(channels, np.int64) if given is None or given.data is None else given.data.astype(np.int64)
     lo, hi = bounds(clamp)
     least, greatest = accumulator_range(weights, bias, INT8_RANGE[0] - x.quant.z, INT8_RANGE[1] - x.quant.z)
-    form = find_requant_form(_multipliers(x, w, y), y.quant.z, lo, hi, least, greatest, exact=context.options.exact)
+    multipliers = _multipliers(x, w, y)
+    form = _requant_form(
+        multipliers.tobytes(), y.quant.z, lo, hi, least.tobytes(), greatest.tobytes(), context.options.exact
+    )
     folded = wrap32(bias - x.quant.z * weights.sum(axis=1)).astype(np.int64)
     return WeightedLayer(weights=weights, bias=folded, form=form, zero_point=x.quant.z)
+
+
+@lru_cache(maxsize=1024)
+def _requant_form(
+    multipliers: bytes, zero_point: int, lo: int, hi: int, least: bytes, greatest: bytes, exact: str
+) -> RequantForm:
+    """``find_requant_form`` on the bytes of arrays: bands of a layer have one form, however many rows they make."""
+    lows, highs = (np.frombuffer(values, np.int64) for values in (least, greatest))
+    return find_requant_form(np.frombuffer(multipliers, np.float32), zero_point, lo, hi, lows, highs, exact=exact)
+
+
+def later(layer: WeightedLayer, make: Callable[[WeightedLayer], Array]) -> Callable[[], Array]:
+    """What packs the constants of a layer when they are asked for; until then it holds the weights in 16 bits."""
+    weights = layer.weights.astype(np.int16)
+    rest = replace(layer, weights=np.empty((0, 0), np.int64))
+    return lambda: make(replace(rest, weights=weights.astype(np.int64)))
 
 
 def integer_weights(w: Tensor | None) -> Int64Array:

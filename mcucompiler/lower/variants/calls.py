@@ -74,7 +74,7 @@ def constant(name: str, ctype: str, values: Array, comment: str = "", *, align: 
         array=ConstantArray(
             label=name,
             ctype=ctype,
-            values=np.ascontiguousarray(values).reshape(-1),
+            given=np.ascontiguousarray(values).reshape(-1),
             comment=comment,
             align=align,
             weights=False,
@@ -85,7 +85,7 @@ def constant(name: str, ctype: str, values: Array, comment: str = "", *, align: 
 def weights(name: str, ctype: str, values: Array, comment: str = "") -> ConstantArg:
     """An argument that points to trained constants."""
     return ConstantArg(
-        array=ConstantArray(label=name, ctype=ctype, values=np.ascontiguousarray(values).reshape(-1), comment=comment)
+        array=ConstantArray(label=name, ctype=ctype, given=np.ascontiguousarray(values).reshape(-1), comment=comment)
     )
 
 

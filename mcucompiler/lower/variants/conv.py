@@ -108,7 +108,7 @@ class GeneralConv:
             staging_bytes=lines.staging_bytes,
         )
         packed = pack_layer(layer, blocking, window.groups, stream_comment(blocking))
-        efforts = [blocking.effort(counts, packed.tail) for counts in packed.counts]
+        effort = blocking.effort(packed.counts, packed.tail)
         gather = 60 + window.pixels_out * window.groups * lines.instructions()
         return KernelCall(
             kernel=_general_kernel(window, lines, blocking, packed),
@@ -124,8 +124,8 @@ class GeneralConv:
             overlaps=conv_overlaps(window, group=blocking.whole),
             scratch_bytes=blocking.column_words * 4 + lines.staging_bytes,
             stack_bytes=_GATHER_STACK_BYTES + blocking.stack_bytes(packed.tail),
-            instructions=gather + sum(effort.instructions for effort in efforts),
-            cycles=round(gather * _CYCLES_PER_INSTRUCTION + sum(effort.cycles for effort in efforts)),
+            instructions=gather + effort.instructions,
+            cycles=round(gather * _CYCLES_PER_INSTRUCTION + effort.cycles),
             passes=blocking.passes,
             exactness=exactness(packed.proved, window.channels_out),
             reason=blocking.reason(packed.tail),

@@ -97,4 +97,4 @@ def float_bias(context: NodeContext, channels: int) -> np.ndarray[tuple[int, ...
 def float_argument(label: str, values: np.ndarray[tuple[int, ...], np.dtype[np.float32]], comment: str) -> ConstantArg:
     """An argument that points to float32 constants."""
     flat = np.ascontiguousarray(values).reshape(-1)
-    return ConstantArg(array=ConstantArray(label=label, ctype="float", values=flat, comment=comment))
+    return ConstantArg(array=ConstantArray(label=label, ctype="float", given=flat, comment=comment))

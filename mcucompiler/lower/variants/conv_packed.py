@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mcucompiler.ir.graph import Array
 from mcucompiler.lower.packing import is_narrow
 from mcucompiler.lower.types import ConstantArray, Kernel, KernelCall, NodeContext, kernel
 from mcucompiler.lower.variants._conv import (
@@ -26,7 +27,7 @@ from mcucompiler.lower.variants._conv import (
 )
 from mcucompiler.lower.variants._pointwise import INCLUDES
 from mcucompiler.lower.variants._tail import Tail, own_tail
-from mcucompiler.lower.variants._weighted import Int64Array, WeightedLayer, exactness, integer_weights
+from mcucompiler.lower.variants._weighted import Int64Array, WeightedLayer, exactness, integer_weights, later
 from mcucompiler.lower.variants._window import Window, window_of
 from mcucompiler.machine.blocks.depthwise import FIELD_BITS
 from mcucompiler.machine.blocks.packed_sums import (
@@ -246,6 +247,20 @@ def _effort(window: Window, packing: Packing, *, floating: int) -> Effort:
 
 def _records(layer: WeightedLayer, window: Window, packing: Packing) -> ConstantArray:
     """For each output channel: bias, multiplier (bit 31 set for a float one), sections, its input channels' taps."""
+    named = ", input channels of a section, what its fields are too large" if packing.divided else ""
+    return ConstantArray(
+        label="weights",
+        ctype="uint32_t",
+        given=later(layer, lambda layer: _words(layer, window, packing)),
+        comment=(
+            f"for each output channel: bias, multiplier (bit 31: float32){named}; for each input channel: "
+            "taps 2 + (taps 1 << 21) of three rows, then taps 0 as bytes"
+        ),
+    )
+
+
+def _words(layer: WeightedLayer, window: Window, packing: Packing) -> Array:
+    """The values of ``_records``, channel by channel."""
     channels = len(layer.weights)
     taps = layer.weights.reshape(channels, window.channels_in, SIZE, SIZE)
     pairs = ((taps[..., 2] + (taps[..., 1] << FIELD_BITS)) & 0xFFFFFFFF).astype(np.uint32)
@@ -257,16 +272,7 @@ def _records(layer: WeightedLayer, window: Window, packing: Packing) -> Constant
     sections = np.array(packing.sections, np.int64)
     more = (sections, -(-window.channels_in // sections) * FIELD_START) if packing.divided else ()
     head = [bias, layer.record_bits, *(values.astype(np.uint32) for values in more)]
-    named = ", input channels of a section, what its fields are too large" if packing.divided else ""
-    return ConstantArray(
-        label="weights",
-        ctype="uint32_t",
-        values=np.concatenate([np.stack(head, axis=1), weights], axis=1).reshape(-1),
-        comment=(
-            f"for each output channel: bias, multiplier (bit 31: float32){named}; for each input channel: "
-            "taps 2 + (taps 1 << 21) of three rows, then taps 0 as bytes"
-        ),
-    )
+    return np.concatenate([np.stack(head, axis=1), weights], axis=1).reshape(-1)
 
 
 def _kernel(window: Window, packing: Packing, functions: list[PackedFunction], tail: Tail) -> Kernel:

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mcucompiler.ir.graph import Array
 from mcucompiler.lower.packing import is_narrow
 from mcucompiler.lower.types import ConstantArray, Kernel, KernelCall, NodeContext, Overlap, kernel
 from mcucompiler.lower.variants._conv import layer_of, plane_arguments, plane_params
@@ -40,7 +41,7 @@ from mcucompiler.lower.variants._rows import (
     taps_of,
 )
 from mcucompiler.lower.variants._tail import Tail, own_tail
-from mcucompiler.lower.variants._weighted import WeightedLayer, exactness, integer_refusal
+from mcucompiler.lower.variants._weighted import WeightedLayer, exactness, integer_refusal, later
 from mcucompiler.lower.variants._window import Window, window_of
 from mcucompiler.machine.blocks.depthwise_form import DepthwiseForm
 from mcucompiler.machine.blocks.depthwise_function import depthwise_function
@@ -152,6 +153,16 @@ def _weight_words(window: Window, narrow: bool) -> int:
 
 def _records(layer: WeightedLayer, window: Window, narrow: bool) -> ConstantArray:
     """For each channel: bias, multiplier (bit 31 set for a float one), taps as bytes or, beyond int8, as pairs."""
+    return ConstantArray(
+        label="weights",
+        ctype="uint32_t",
+        given=later(layer, lambda layer: _words(layer, window, narrow)),
+        comment=f"for each channel: bias, multiplier (bit 31: float32), taps as {'bytes' if narrow else 'pairs'}",
+    )
+
+
+def _words(layer: WeightedLayer, window: Window, narrow: bool) -> Array:
+    """The values of ``_records``, channel by channel."""
     channels, taps = layer.weights.shape
     if narrow:
         octets = np.zeros((channels, _weight_words(window, narrow) * 4), np.int8)
@@ -162,12 +173,7 @@ def _records(layer: WeightedLayer, window: Window, narrow: bool) -> ConstantArra
         halves = np.array([(low, taps if high is None else high) for low, high in taps_of(window)])
         weights = np.ascontiguousarray(padded[:, halves].astype("<i2")).view("<u4").reshape(channels, -1)
     words = [(layer.bias & 0xFFFFFFFF).astype(np.uint32)[:, None], layer.record_bits[:, None], weights]
-    return ConstantArray(
-        label="weights",
-        ctype="uint32_t",
-        values=np.concatenate(words, axis=1).reshape(-1),
-        comment=f"for each channel: bias, multiplier (bit 31: float32), taps as {'bytes' if narrow else 'pairs'}",
-    )
+    return np.concatenate(words, axis=1).reshape(-1)
 
 
 def _effort(

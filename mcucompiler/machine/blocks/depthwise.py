@@ -20,7 +20,7 @@ are few, go by way of the frame.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mcucompiler.machine.block import Block
@@ -203,7 +203,7 @@ def _fields(block: Block, part: Part, low: Sequence[Value], high: Sequence[Value
     return values
 
 
-def taps_row(terms: Sequence[Term], sums: int, *, packed: bool, line_bytes: int, taps_bytes: int) -> Block:
+def taps_row(terms: Sequence[Term], sums: int, packed: bool, line_bytes: int, taps_bytes: int) -> Block:
     """One row of taps for a few sums in registers: the body of a loop, which leaves the flags "more".
 
     Args:
@@ -240,8 +240,9 @@ def taps_row(terms: Sequence[Term], sums: int, *, packed: bool, line_bytes: int,
     return block
 
 
-def packed_results(frame: RowFrame, part: Part, at: dict[str, str]) -> Block:
-    """Outputs in packed sums in the registers ``at`` to the frame."""
+def packed_results(frame: RowFrame, part: Part, registers: Iterable[tuple[str, str]]) -> Block:
+    """Outputs in packed sums to the frame; ``registers``: pairs (sum, where it is)."""
+    at = dict(registers)
     block = Block("depthwise, packed sums to the frame")
     pointer = block.live_in("frame", register="sp", alias="frame", keep=True)
     block.live_in("plane", register=PLANE, keep=True)

@@ -38,7 +38,7 @@ class Lines:
         return max(at for _, *halves in self.pairs for at in halves if at is not None)
 
 
-def pack_lines(lines: Lines, count: int, *, loop: bool) -> Block:
+def pack_lines(lines: Lines, count: int, loop: bool) -> Block:
     """Packs rows of a channel into plane words.
 
     Args:

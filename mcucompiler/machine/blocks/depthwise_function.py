@@ -118,13 +118,13 @@ def _taps(text: Text, form: DepthwiseForm, frame: Frame) -> None:
     """The channel's record: what sums start with, its multiplier, its taps."""
     at_once = form.row.kernel[0] * form.row.kernel[1] <= _TAPS_AT_ONCE
     text.put("all", f"ldr r0, [sp, #{frame.weights}]")
-    text.code("all", text.compiled(channel_start(form.taps, form.row.kernel[0] if at_once else 0, frame.row)))
+    text.code("all", text.compiled(channel_start, form.taps, form.row.kernel[0] if at_once else 0, frame.row))
     text.put("all", f"add r1, r0, #{WORD * form.record_words}", f"str r1, [sp, #{frame.weights}]")
     if at_once:
         return
     size = WORD * len(form.taps.words) * form.row.kernel[0]
     text.put("all", f"add r0, r0, #{HEADER}", f"add r1, sp, #{frame.row.taps}", f"add r2, r1, #{size}", f"{_TAPS}:")
-    text.code("all", text.compiled(unpack_taps(form.taps)), f"bne {_TAPS}b", times=form.row.kernel[0])
+    text.code("all", text.compiled(unpack_taps, form.taps), f"bne {_TAPS}b", times=form.row.kernel[0])
 
 
 def _lines(text: Text, form: DepthwiseForm, frame: Frame) -> None:
@@ -135,15 +135,15 @@ def _lines(text: Text, form: DepthwiseForm, frame: Frame) -> None:
     if form.lines.rows:
         text.put("all", f"ldr r4, [sp, #{frame.channel}]")
     if at_once:
-        text.code("all", text.compiled(pack_lines(form.lines, form.filled, loop=False)))
+        text.code("all", text.compiled(pack_lines, form.lines, form.filled, False))
         return
     text.put("all", f"ldr r2, [sp, #{frame.lines_end}]", f"{_LINE}:")
-    text.code("all", text.compiled(pack_lines(form.lines, 1, loop=True)), f"bne {_LINE}b", times=form.filled)
+    text.code("all", text.compiled(pack_lines, form.lines, 1, True), f"bne {_LINE}b", times=form.filled)
 
 
 def _float_tail(text: Text, form: DepthwiseForm, frame: Frame) -> None:
     """A subroutine: the sums in the frame up to r2, to r1 and behind. Keeps ``PLANE`` and ``BEFORE``."""
-    code = text.compiled(float_tail(form.row), FREE)
+    code = text.compiled(float_tail, form.row, registers=FREE)
     text.lines += [f"{FLOATS}:", f"ldr r0, [sp, #{frame.row.multiplier}]", "bic r0, r0, #0x80000000", "vmov s0, r0"]
     text.lines += [f"add r0, sp, #{frame.row.sums}", f"ldr r3, [sp, #{frame.out_zero}]", f"{_EACH_FLOAT}:"]
     text.lines += [*printed(code), f"bne {_EACH_FLOAT}b", "bx lr"]

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from mcucompiler.machine.block import Block
 from mcucompiler.machine.blocks.depthwise import (
@@ -35,6 +37,14 @@ _FLOAT_TAIL_LINES = 5  # of the float tail before its loop
 _UNROLLED_ROWS = 3  # rows of taps without a loop in channels with a float tail
 
 
+@lru_cache(maxsize=4096)
+def _compiled(
+    build: Callable[..., Block], arguments: tuple[Hashable, ...], registers: RegisterFile, attempts: int
+) -> Code:
+    """``compile_block``; functions have many blocks in common, and even to build one takes time."""
+    return compile_block(build(*arguments), registers=registers, attempts=attempts)
+
+
 @dataclass(slots=True)
 class Text:
     """Lines of assembler, and how many instructions and cycles of each scope they are.
@@ -49,9 +59,11 @@ class Text:
     counts: dict[str, tuple[float, float]] = field(default_factory=dict)
     attempts: int = 0
 
-    def compiled(self, block: Block, registers: RegisterFile = ALL_REGISTERS) -> Code:
-        """The code of a block, for all registers unless told otherwise."""
-        return compile_block(block, registers=registers, attempts=self.attempts)
+    def compiled(
+        self, build: Callable[..., Block], *arguments: Hashable, registers: RegisterFile = ALL_REGISTERS
+    ) -> Code:
+        """The code of the block that is built of some arguments, for all registers unless told otherwise."""
+        return _compiled(build, arguments, registers, self.attempts)
 
     def put(self, scope: str, *lines: str, times: int = 1, cycles: float | None = None) -> None:
         """Lines that are executed so many times in a scope; a cycle each unless known better."""
@@ -139,10 +151,10 @@ class Rows:
         if self.row.floating and self.form.integer and self.row.kernel[0] > _UNROLLED_ROWS:
             self._looped(part, times)
         elif isinstance(part, Part):
-            self.text.code(self.scope, self.text.compiled(packed_sums(self.row, self.frame.row, part)), times=times)
+            self.text.code(self.scope, self.text.compiled(packed_sums, self.row, self.frame.row, part), times=times)
         else:
-            block = dual_sums(self.row, self.frame.row, part.steps, part.outputs)
-            self.text.code(self.scope, self.text.compiled(block), times=times)
+            code = self.text.compiled(dual_sums, self.row, self.frame.row, part.steps, part.outputs)
+            self.text.code(self.scope, code, times=times)
         if self.row.floating:
             self._float_tail(part.outputs, times)
 
@@ -151,7 +163,7 @@ class Rows:
         lines = [f"ldr r1, [sp, #{self.frame.row.output}]"]
         lines += [f"add r2, sp, #{self.frame.row.sums + WORD * len(outputs)}"]
         self._put(*lines, *add_lines("r1", "r1", self.row.element_stride * outputs[0]), f"bl {FLOATS}b", times=times)
-        one, number = self.text.compiled(float_tail(self.row), FREE), times * len(outputs)
+        one, number = self.text.compiled(float_tail, self.row, registers=FREE), times * len(outputs)
         self.text.count(self.scope, times * (_FLOAT_TAIL_LINES + 1), times * (_FLOAT_TAIL_LINES + 1 + 2 * _TAKEN))
         self.text.count(self.scope, number * (len(one.lines) + 1), number * one.cycles)
 
@@ -163,8 +175,7 @@ class Rows:
         else:
             count, terms = len(part.outputs), [term for step in part.steps for term in step if term.tap < words]
         line_bytes, taps_bytes = WORD * self.row.line_words, WORD * words
-        block = taps_row(terms, count, packed=packed, line_bytes=line_bytes, taps_bytes=taps_bytes)
-        body = self.text.compiled(block)
+        body = self.text.compiled(taps_row, tuple(terms), count, packed, line_bytes, taps_bytes)
         at, rows = body.live_in, self.row.kernel[0]
         for name, register in at.items():
             if name.startswith(("low", "high")):
@@ -173,7 +184,7 @@ class Rows:
         self._put(f"add {at['end']}, {at['taps']}, #{taps_bytes * rows}", f"{TAPS_ROW}:", times=times)
         self.text.code(self.scope, body, f"bne {TAPS_ROW}b", times=times * rows)
         if isinstance(part, Part):
-            self.text.code(self.scope, self.text.compiled(packed_results(frame, part, at)), times=times)
+            self.text.code(self.scope, self.text.compiled(packed_results, frame, part, tuple(at.items())), times=times)
         else:
             stores = [f"str {at[f'low{number}']}, [sp, #{frame.sums + WORD * number}]" for number in range(count)]
             self._put(*stores, times=times)
