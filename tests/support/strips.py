@@ -139,8 +139,12 @@ def in_strips(subject: Subject, strips: int, *, fed: bool = False, lean: bool = 
 
 
 def striped_plans(subject: Subject, *, feed: bool = False) -> st.SearchStrategy[Plan]:
-    """Plans with random groups in strips, where they can be."""
-    return divided_plans(subject, {"strips": st.sampled_from(STRIPS), "lean": st.booleans()}, feed=feed, expand=True)
+    """Plans with random groups in strips, where they can be; of a number that divides the rows of several layers."""
+    lowered = subject.composer.lowered
+    widths = [lowered.graph.tensors[step.writes[0]].shape[-1:] for step in lowered.steps]
+    fitting = [strips for strips in STRIPS if sum(width[0] % strips == 0 for width in widths if width) > 1]
+    ways = {"strips": st.sampled_from(fitting or STRIPS), "lean": st.booleans()}
+    return divided_plans(subject, ways, feed=feed, expand=True)
 
 
 def striped(plan: Plan) -> Iterator[tuple[int, StreamCall]]:
