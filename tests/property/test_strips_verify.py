@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 from mcucompiler.errors import VerificationError
 from mcucompiler.stream.compose import GroupChoice
@@ -15,7 +17,15 @@ from tests.support.planning import moved
 from tests.support.stream_changes import KINDS, STRICT, may_be_harmless, survivors
 from tests.support.stream_networks import PAD1
 from tests.support.streams import assert_right, subject, verify, with_call
-from tests.support.strips import in_strips, made, striped
+from tests.support.strips import in_strips, made, striped, striped_plans, wide_networks
+
+few = settings(
+    deadline=None,
+    derandomize=True,
+    max_examples=30,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=list(HealthCheck),
+)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +52,23 @@ def test_every_change_is_refused_or_harmless(name: str, strips: int, fed: bool, 
         for _, other in left:
             assert_right(other)
     assert total > 200
+
+
+@few
+@given(data=st.data())
+def test_random_changes_are_refused_or_harmless(data: st.DataObject) -> None:
+    plan = data.draw(striped_plans(subject(data.draw(wide_networks(4))), feed=data.draw(st.booleans())))
+    changes = [(index, change) for index, call in striped(plan) for kind in KINDS for change in kind(call)]
+    if changes:
+        index, (label, change) = data.draw(st.sampled_from(changes))
+        other = with_call(plan, index, change)
+        try:
+            verify(other)
+        except VerificationError:
+            return
+        assert_right(other)
+        # A ring that whole rows of strips are read from is as long as these and may hold a strip too much.
+        assert may_be_harmless(label) or "a row" in label
 
 
 def halved() -> tuple[Plan, str, str]:
