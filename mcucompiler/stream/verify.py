@@ -100,11 +100,13 @@ def _strips(call: StreamCall) -> Iterator[str]:
 
 def _scratch(call: StreamCall) -> Iterator[str]:
     """Rings, the kernels' scratch and the counters must lie in the stream's scratch."""
-    names = {rows.tensor for rows in call.rows}
+    known = {rows.tensor: rows for rows in call.rows}
     for rows in call.rows:
         if rows.guest_of is not None:
-            if rows.guest_of not in names:
+            if rows.guest_of not in known:
                 yield f"{rows.tensor!r} is a guest of {rows.guest_of!r}, which has no rows"
+            elif (rows.lead, rows.stride) != (0, 1) and known[rows.guest_of].offset is None:
+                yield f"{rows.tensor!r} is a guest in other rows of {rows.guest_of!r}, which are no ring"
         elif rows.offset is not None and (rows.offset < 0 or rows.slots < 1):
             yield f"the ring of {rows.tensor!r} has {rows.slots} rows at {rows.offset}"
         elif rows.offset is not None and rows.offset + _ring_bytes(rows) > call.scratch_bytes:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,8 @@ from hypothesis import strategies as st
 
 from mcucompiler.stream.plans import Plan
 from mcucompiler.stream.types import Band
-from tests.support.streams import check_program, subject
+from tests.support.compilers import ARM, STRICT
+from tests.support.streams import check_program, program, subject
 from tests.support.strips import bottlenecks, in_strips, made, striped, striped_plans, wide_networks
 
 few = settings(
@@ -89,3 +92,15 @@ def test_random_strips_under_sanitizers(tmp_path_factory: pytest.TempPathFactory
 
     check()
     assert sum(count > 1 for count in seen) > len(seen) // 2
+
+
+@pytest.mark.parametrize(("name", "strips", "fed"), [("bottleneck", 12, True), ("windows", 8, False)])
+def test_no_compiler_has_a_word_to_say(name: str, strips: int, fed: bool, tmp_path: Path) -> None:
+    """Nothing is left to do when the last row is there; and there are windows that no strip has room for."""
+    program(in_strips(subject(made(name)), strips, fed=fed), tmp_path / "net")
+    for compiler in (("gcc",), ("clang",), ARM):
+        if shutil.which(compiler[0]) is not None:
+            for source in ("net.c", "net_kernels.c"):
+                command = [*compiler, *STRICT, str(tmp_path / "net" / source), "-o", str(tmp_path / "x.o")]
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                assert (done.returncode, done.stderr) == (0, "")
