@@ -53,17 +53,23 @@ class Floors:
         _, _, all_rings, _ = self._rings[first][stop - first]
         return self._lives.least_bytes(first, stop, apart=True) + all_rings // MOST_COLUMNS
 
-    def windows(self, first: int, stop: int, apart: frozenset[int]) -> dict[str, int]:
+    def windows(self, first: int, stop: int, anew: frozenset[int]) -> dict[str, int]:
         """How many rows the bands of a group read at once of the tensors between them that cannot lodge with others.
 
         Args:
             first: the first layer.
             stop: one past the last.
-            apart: layers that do not count, as what they make, or read, is made anew for each window.
+            anew: layers that are made anew for each window of the layer that follows; this then reads their inputs.
         """
         found: dict[str, int] = {}
         for index in range(first, stop):
-            for name, rows in self._read[index].items() if index not in apart else ():
+            read = self._read[index]
+            if index - 1 in anew:
+                rows = max(read.values(), default=1)
+                read = {
+                    name: rows for name in self._maker.lowered.steps[index - 1].reads.values() if name in self._makers
+                }
+            for name, rows in read.items() if index not in anew else ():
                 if self._makers[name] >= first:
                     found[name] = max(rows, found.get(name, 0))
         return found

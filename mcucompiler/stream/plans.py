@@ -14,7 +14,8 @@ from mcucompiler.schedule import make_schedule, schedule_in_order
 from mcucompiler.schedule.types import Schedule
 from mcucompiler.schedule.verify import verify_schedule
 from mcucompiler.stream.compose import Composer, with_streams
-from mcucompiler.stream.search import Path, find_edges, frontier, stretch
+from mcucompiler.stream.edges import find_edges, stretch
+from mcucompiler.stream.paths import Path, frontier
 
 RUN_STACK_BYTES = 64
 """The run function's own frame: saved registers and outgoing arguments."""

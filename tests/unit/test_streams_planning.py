@@ -14,8 +14,8 @@ import pytest
 from mcucompiler.lower.types import LoweredStep, LoweringOptions
 from mcucompiler.pipeline import Goal, Hooks, find_frontier, import_and_rewrite, plan_graph, plan_layers
 from mcucompiler.stream.compose import GroupChoice
+from mcucompiler.stream.paths import Edge, frontier
 from mcucompiler.stream.plans import Plan
-from mcucompiler.stream.search import Edge, frontier
 from mcucompiler.stream.simulate import run_order, simulate
 from mcucompiler.stream.types import Access, StreamCall
 from tests.support.networks import Network, Value
