@@ -14,7 +14,7 @@ from mcucompiler.cli import main
 from mcucompiler.lower.types import LoweringOptions
 from mcucompiler.manifest import read_manifest
 from mcucompiler.pipeline import Goal, Hooks, find_frontier, import_and_rewrite, plan_layers
-from mcucompiler.stream import search
+from mcucompiler.stream import strip_search
 from mcucompiler.stream.choice import Part, describe_parts, parts_of
 from mcucompiler.stream.compose import GroupChoice
 from mcucompiler.stream.plans import Plan
@@ -186,7 +186,7 @@ def test_the_search_finds_strips_where_they_need_less(model: Path, monkeypatch: 
     smallest = [plan for plan in plans(model) if any(striped(plan))][-1]
     assert "by rows in strips of 1/" in describe_parts(parts_of(smallest))
     assert_right(smallest)
-    monkeypatch.setattr(search, "_STRIPS", range(0))
+    monkeypatch.setattr(strip_search, "_STRIPS", range(0))
     without = plans(model)
     assert not any(any(striped(plan)) for plan in without)
     assert not any(plan.cycles <= smallest.cycles and plan.ram_bytes <= smallest.ram_bytes for plan in without)
