@@ -60,6 +60,7 @@ class ManifestStream:
 
     Attributes:
         columns: column bands that the layers run in, one after the other; 1 for whole rows.
+        along: "height", or "width" where rows are columns.
         bands: in order, those of each column band after those of the one before.
         rings: the tensors between them.
         pushed: name of the tensor whose rows the caller pushes, "" for none.
@@ -70,6 +71,7 @@ class ManifestStream:
     """
 
     columns: int
+    along: str
     bands: tuple[ManifestBand, ...]
     rings: tuple[ManifestRing, ...]
     pushed: str
@@ -144,6 +146,7 @@ def read_stream(fields: Fields) -> ManifestStream | None:
         bands=tuple(_band(entry) for entry in stream.tables("bands")),
         rings=tuple(_ring(entry) for entry in stream.tables("rings")),
         columns=stream.natural("columns"),
+        along=stream.get("along", str),
         pushed=_optional(stream, "pushed"),
         kernel_scratch_bytes=stream.natural("kernel_scratch_bytes"),
         state_bytes=stream.natural("state_bytes"),

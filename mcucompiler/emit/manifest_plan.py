@@ -38,6 +38,7 @@ def stream_facts(printed: ProgramStep, call: StreamCall, choice: Choice | None) 
     layered = 0 if choice is None else choice.layered_bytes(printed.step)
     return {
         "columns": len(call.parts),
+        "along": "height" if call.turned is None else "width",
         "bands": [_band(band) for band in call.bands],
         "rings": [
             {

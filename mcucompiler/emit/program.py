@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcucompiler.emit.arena import ArenaRow, Symbols
+from mcucompiler.emit.borders import border_arrays
 from mcucompiler.emit.calls import describe, layer_call
 from mcucompiler.emit.constants import ConstantPool, PrintedArray, constant_bytes
 from mcucompiler.emit.kernels import Function, function_names, render
+from mcucompiler.emit.printed_streams import PrintedStream
 from mcucompiler.emit.rows import PUSH_STACK_BYTES, STATE_BYTES, USER, RowInput, resident_rows, row_input
-from mcucompiler.emit.streams import PrintedStream, border_arrays, print_stream
+from mcucompiler.emit.streams import print_stream
 from mcucompiler.ir.graph import Graph, Node, Tensor
 from mcucompiler.lower.layout import row_major
 from mcucompiler.lower.types import ConstantArray, Kernel, KernelCall, Lowered, LoweredStep, Stored
@@ -309,7 +311,8 @@ class _StepPrinter:
             stream = print_stream(
                 step.call, position, function, self.names, self.lowered, self.symbols, self.pool, self.borders
             )
-            title = f"{counted(len(step.nodes), 'layer')} row by row, from {describe(graph, step.nodes[0])}"
+            way = "row by row" if step.call.turned is None else "column by column"
+            title = f"{counted(len(step.nodes), 'layer')} {way}, from {describe(graph, step.nodes[0])}"
             call = "" if step.call.fed is not None else f"{function}(base);"
         else:
             kernel = kernel_call_of(step.call)

@@ -4,14 +4,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import replace
 
 from mcucompiler.emit.arena import Symbols
+from mcucompiler.emit.borders import reaches_outside
 from mcucompiler.emit.calls import constants, describe, kernel_call
+from mcucompiler.emit.carriers import about_carrier, printed_copy
 from mcucompiler.emit.constants import ConstantPool
 from mcucompiler.emit.environment import c_int, c_plus, c_times
+from mcucompiler.emit.printed_streams import (
+    PointerRows,
+    PrintedBand,
+    PrintedExpansion,
+    PrintedRun,
+    PrintedStream,
+    PrintedTail,
+)
 from mcucompiler.ir.graph import Node
 from mcucompiler.lower.types import (
     ConstantArray,
@@ -19,166 +27,11 @@ from mcucompiler.lower.types import (
     Kernel,
     KernelCall,
     Lowered,
-    LoweredStep,
     OutputArg,
     ScratchArg,
 )
 from mcucompiler.stream.columns import made_columns
 from mcucompiler.stream.types import Access, Band, Chunk, Expansion, Reading, Rows, Span, StreamCall, kernel_call_of
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PointerRows:
-    """An array of pointers to the rows that a band reads.
-
-    Attributes:
-        name: of the array.
-        ctype: of a row, e.g. "const int8_t *".
-        count: rows.
-        first: C expression of the first row's number, an int32_t.
-        height: rows of the image.
-        address: C expression of the address of row ``row``.
-        border: C name of a row of the border's value, "" where no row lies outside.
-        edge: whether rows lie outside for which the nearest row of the image stands.
-    """
-
-    name: str
-    ctype: str
-    count: int
-    first: str
-    height: int
-    address: str
-    border: str
-    edge: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrintedExpansion:
-    """The expanding layer that a band computes as well, chunk by chunk, for each row of a window.
-
-    Attributes:
-        rows: rows of a window.
-        first: C expression of the number of its first row, an int32_t.
-        height: rows of the image.
-        source: C expression of the address of row ``row`` of the narrow input.
-        target: C expression of the address of row ``i`` of the window.
-    """
-
-    rows: int
-    first: str
-    height: int
-    source: str
-    target: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrintedRun:
-    """What a run calls.
-
-    Attributes:
-        last: the last strip of a row for which these calls are right.
-        calls: pairs of the call that makes a row of an expanded window, "" for none, and the kernel's call.
-    """
-
-    last: int
-    calls: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrintedTail:
-    """The ring that a band writes to, where what is at its begin lies behind its end as well.
-
-    Attributes:
-        rows: of the tensor.
-        start: C expression of the offset of the ring.
-    """
-
-    rows: Rows
-    start: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrintedBand:
-    """A band as templates/stream.c.j2 prints it.
-
-    Attributes:
-        index: its number in the stream.
-        titles: the layers.
-        runs: how often it runs.
-        conditions: what must hold for its next run.
-        pointers: arrays of row pointers.
-        work: what it calls, by strips from left to right.
-        strip: C expression of the number of the strip that the next run makes.
-        expansion: the layer that it computes as well.
-        tail: of the ring that it writes to.
-        clears: C expression of the offset of the sums that its first run sets to zero, "" for none.
-        clears_bytes: their size.
-    """
-
-    index: int
-    titles: tuple[str, ...]
-    runs: int
-    conditions: tuple[str, ...]
-    pointers: tuple[PointerRows, ...]
-    work: tuple[PrintedRun, ...]
-    strip: str = ""
-    expansion: PrintedExpansion | None = None
-    tail: PrintedTail | None = None
-    clears: str = ""
-    clears_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrintedStream:
-    """A stream as templates/stream.c.j2 prints it.
-
-    Attributes:
-        function: its C name.
-        step: index of its step.
-        state: C expression of the offset of its counters, "" where they live on the stack.
-        bands: the last one first.
-        fed_row: C expression of the offset of row ``index`` of the tensor whose rows are pushed, "" for none.
-        parts: the functions of column bands, which this one calls in turn; it has no bands of its own then.
-        columns: what a part makes, for people; "" for all columns.
-    """
-
-    function: str
-    step: int
-    state: str
-    bands: tuple[PrintedBand, ...]
-    fed_row: str = ""
-    parts: tuple[PrintedStream, ...] = ()
-    columns: str = ""
-
-
-def border_arrays(steps: Sequence[LoweredStep]) -> dict[int, ConstantArray]:
-    """For each value that a border has anywhere, a row of it that is long enough for all."""
-    longest: dict[int, int] = {}
-    for stream in (part for step in steps if isinstance(step.call, StreamCall) for part in step.call.parts):
-        for band in stream.bands:
-            for _, reading in band.readings:
-                if not reading.edge and reaches_outside(reading, band, stream):
-                    wide = band.expansion
-                    size = wide.row_bytes if wide else stream.rows_of(reading.tensor).row_bytes
-                    value = wide.border if wide else reading.border
-                    longest[value] = max(size, longest.get(value, 0))
-    return {
-        value: ConstantArray(
-            label=f"border_{'m' if value < 0 else ''}{abs(value)}",
-            ctype="int8_t",
-            given=np.full(size, value, np.int8),
-            comment="a row outside the image",
-            weights=False,
-        )
-        for value, size in longest.items()
-    }
-
-
-def reaches_outside(reading: Reading, band: Band, call: StreamCall) -> bool:
-    """Whether some run reads rows above or below the image."""
-    if reading.access not in (Access.POINTERS, Access.EACH):
-        return False
-    return reading.first < 0 or reading.begin(band.runs - 1) + reading.count > call.rows_of(reading.tensor).height
 
 
 def print_stream(
@@ -219,6 +72,7 @@ def print_stream(
         bands=bands[::-1],
         fed_row=printer.fed_row(),
         columns=made_columns(lowered.graph, call),
+        turned=call.turned is not None,
     )
 
 
@@ -247,16 +101,18 @@ class _Printer:
         nodes = dict.fromkeys(node.name for node, _ in band.kernels)
         printed = PrintedBand(
             index=index,
-            titles=tuple(describe(self.lowered.graph, self.nodes[name]) for name in nodes),
+            titles=tuple(describe(self.lowered.graph, self.nodes[name]) for name in nodes) or (about_carrier(band),),
             runs=band.runs,
             conditions=tuple(self._condition(index, reading) for reading in self._waits(band)),
             pointers=(),
-            work=tuple(self._work(index, names)),
+            work=() if band.carries else tuple(self._work(index, names)),
             strip=self._strip(index),
             tail=self._tail(band),
             clears=self._row(self.call.rows_of(band.writes), "0u") if band.writes == band.sums else "",
             clears_bytes=band.row_bytes,
         )
+        if band.carries:
+            return replace(printed, copy=printed_copy(self.call, band, lambda rows: self._row(rows, self._runs(index))))
         if band.expansion is not None:
             return replace(
                 printed,
@@ -285,9 +141,9 @@ class _Printer:
 
     def _tail(self, band: Band) -> PrintedTail | None:
         rows = self.call.rows_of(band.writes)
-        return (
-            PrintedTail(rows=rows, start=self._scratch(rows.offset)) if rows.offset is not None and rows.tail else None
-        )
+        if rows.offset is None or not rows.tail:
+            return None
+        return PrintedTail(rows=rows, start=self._scratch(rows.offset))
 
     def _kernel(self, index: int, node: Node, call: KernelCall, names: Mapping[Kernel, str], channel: int = 0) -> str:
         """The call of a kernel of a band; ``channel``: the first that it writes."""
@@ -433,7 +289,7 @@ class _Printer:
             return self._row(host, f"({row}{c_times(rows.stride)}{f' + {lead}u' if lead else ''})", wraps=True)
         if rows.offset is None:
             start = self.symbols.place(self.lowered.stored[rows.tensor])
-            return f"{start}{c_plus(rows.column)} + {row} * {rows.pitch // rows.units}u"
+            return f"{start}{c_plus(rows.column)} + {row}{c_times(rows.spacing)}"
         if unit % rows.slots == 0:
             return self._scratch(rows.offset)
         slot = f"{row} % {rows.slots}u" if wraps or rows.slots < rows.height * rows.units else row

@@ -26,11 +26,16 @@ class RequantForm:
     reachable accumulators of a proved channel. ``smmla`` never overflows: ``|acc * m / 2^32| <= 2^30`` and
     ``|addend| <= 2^29 + 2^21``.
 
+    With ``own_addends`` (see :mod:`mcucompiler.numerics.own_addend`) the integer form of a channel is
+    ``smmla(acc + offsets[c], multipliers[c], addend + differences[c])``; else both are 0.
+
     Attributes:
         shift: 1 to 22, for the whole layer.
         addend: ``(zero_point << shift) + (1 << (shift - 1))``.
         multipliers: int32 [M], 0 < m < 2^31; 0 where the channel is not proved.
         proved: bool [M].
+        offsets: int32 [M], for the bias.
+        differences: int32 [M], from the common addend.
         float_multipliers: float32 [M], of the float form.
         zero_point: zero point of the output.
         lo: least output, not below -128.
@@ -41,19 +46,55 @@ class RequantForm:
     addend: int
     multipliers: Int32Array
     proved: BoolArray
+    offsets: Int32Array
+    differences: Int32Array
     float_multipliers: Float32Array
     zero_point: int
     lo: int
     hi: int
 
     def __post_init__(self) -> None:
-        for array in (self.multipliers, self.proved, self.float_multipliers):
+        for array in (self.multipliers, self.proved, self.offsets, self.differences, self.float_multipliers):
             array.setflags(write=False)
 
     @property
     def all_proved(self) -> bool:
         """Whether no channel needs the float form."""
         return bool(self.proved.all())
+
+    @property
+    def own_addends(self) -> bool:
+        """Whether some channel has an offset and an addend of its own."""
+        return bool(self.offsets.any() or self.differences.any())
+
+
+RAISED_BITS = 8
+"""Raised accumulators are so many bits to the left, which leaves room for a fraction below them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RaisedForm:
+    """Requantization of accumulators that come as ``256 * acc + offset``, of channels that ``RequantForm`` leaves.
+
+    ``y = clamp(ssat8(smmla(256 * acc + offsets[c], multipliers[c], addend << 8) asr (shift + 8)), lo, hi)`` with the
+    ``RequantForm``'s addend, shift and limits: its own form with a multiplier and a start in parts of 1/256.
+
+    Attributes:
+        offsets: int32 [M].
+        multipliers: int32 [M], 0 < m < 2^31; 0 where there is no such form, or no need of one.
+    """
+
+    offsets: Int32Array
+    multipliers: Int32Array
+
+    def __post_init__(self) -> None:
+        for array in (self.offsets, self.multipliers):
+            array.setflags(write=False)
+
+    @property
+    def found(self) -> BoolArray:
+        """Which channels have one, bool [M]."""
+        return np.asarray(self.multipliers > 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

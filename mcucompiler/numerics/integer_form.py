@@ -104,6 +104,8 @@ def find_requant_form(
         addend=rounding_addend(zero_point, shift),
         multipliers=chosen.astype(np.int32),
         proved=chosen > 0,
+        offsets=np.zeros(factor.shape, np.int32),
+        differences=np.zeros(factor.shape, np.int32),
         float_multipliers=factor,
         zero_point=zero_point,
         lo=lo,

@@ -10,12 +10,14 @@ form instead. Forms of two int8 tensors are evaluated on all 65,536 pairs.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from mcucompiler.errors import VerificationError
 from mcucompiler.ir.graph import QuantParams
-from mcucompiler.numerics.forms import AddForm, MeanForm, MulForm, RequantForm
+from mcucompiler.numerics.forms import RAISED_BITS, AddForm, MeanForm, MulForm, RaisedForm, RequantForm
 from mcucompiler.numerics.requantize import add_float, mean_multiplier, mul_float, requantize
 
 Int64Array = npt.NDArray[np.int64]
@@ -38,8 +40,11 @@ def smmla(x: npt.ArrayLike, m: npt.ArrayLike, addend: npt.ArrayLike) -> Int64Arr
 def evaluate_requant(form: RequantForm, acc: npt.ArrayLike) -> Int64Array:
     """What the generated program computes from accumulators ``[M, ...]`` by the integer form of each channel."""
     values = np.asarray(acc, dtype=np.int64)
-    m = form.multipliers.astype(np.int64).reshape(-1, *[1] * (values.ndim - 1))
-    return np.clip(ssat8(smmla(values, m, form.addend) >> form.shift), form.lo, form.hi)
+    m, offset, difference = (
+        array.astype(np.int64).reshape(-1, *[1] * (values.ndim - 1))
+        for array in (form.multipliers, form.offsets, form.differences)
+    )
+    return np.clip(ssat8(smmla(values + offset, m, form.addend + difference) >> form.shift), form.lo, form.hi)
 
 
 def evaluate_add(form: AddForm, a: npt.ArrayLike, b: npt.ArrayLike) -> Int64Array:
@@ -76,18 +81,86 @@ def verify_requant_form(form: RequantForm, acc_lo: npt.ArrayLike, acc_hi: npt.Ar
     if causes:
         raise VerificationError(_STAGE, causes)
     index = np.flatnonzero(form.proved)
+    rule = _Rule(
+        multipliers=form.multipliers[index].astype(np.int64)[:, None],
+        offsets=form.offsets[index].astype(np.int64)[:, None],
+        raised=0,
+        addend=form.addend + form.differences[index].astype(np.int64)[:, None],
+        shift=form.shift,
+    )
+    _compare_steps(form, rule, index, acc_lo, acc_hi)
+
+
+def verify_raised_form(form: RequantForm, raised: RaisedForm, acc_lo: npt.ArrayLike, acc_hi: npt.ArrayLike) -> None:
+    """Check that the channels of a ``RaisedForm`` equal the float form on every accumulator of their range.
+
+    Args:
+        form: the form of the layer.
+        raised: the form to check.
+        acc_lo: least accumulators [M].
+        acc_hi: greatest accumulators [M].
+
+    Raises:
+        VerificationError: a number is outside what the instructions can hold, or the forms differ somewhere.
+    """
+    index = np.flatnonzero(raised.found)
     if index.size == 0:
         return
-    m = form.multipliers[index].astype(np.int64)[:, None]
+    rule = _Rule(
+        multipliers=raised.multipliers[index].astype(np.int64)[:, None],
+        offsets=raised.offsets[index].astype(np.int64)[:, None],
+        raised=RAISED_BITS,
+        addend=np.full((index.size, 1), form.addend << RAISED_BITS, np.int64),
+        shift=form.shift + RAISED_BITS,
+    )
+    if not 1 <= rule.shift <= 22 or bool((rule.multipliers <= 0).any()):
+        raise VerificationError(_STAGE, ["a raised form has a shift or a multiplier that is out of range"])
+    _compare_steps(form, rule, index, acc_lo, acc_hi)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Rule:
+    """``(smmla((acc << raised) + offset, multiplier, addend)) asr shift`` of N channels; arrays int64 [N, 1]."""
+
+    multipliers: Int64Array
+    offsets: Int64Array
+    raised: int
+    addend: Int64Array
+    shift: int
+
+    def of(self, acc: Int64Array) -> Int64Array:
+        """What it makes of accumulators [N, ...]."""
+        return np.asarray(smmla(self.sums(acc), self.multipliers, self.addend) >> self.shift)
+
+    def sums(self, acc: Int64Array) -> Int64Array:
+        """What is multiplied."""
+        return np.asarray((acc << self.raised) + self.offsets)
+
+    def steps(self, outputs: range) -> Int64Array:
+        """The least accumulators that reach the outputs, [N, len(outputs)]."""
+        need = (np.asarray([k << self.shift for k in outputs], dtype=np.int64)[None, :] - self.addend) << 32
+        sums = -(-need // self.multipliers)
+        return np.asarray(-((self.offsets - sums) >> self.raised))
+
+
+def _compare_steps(
+    form: RequantForm, rule: _Rule, index: Int64Array, acc_lo: npt.ArrayLike, acc_hi: npt.ArrayLike
+) -> None:
+    """Compare a rule of the channels ``index`` with the float form around all steps of the rule, and at both ends."""
+    if index.size == 0:
+        return
     factor = form.float_multipliers[index][:, None]
     shape = form.proved.shape
     first = np.broadcast_to(np.asarray(acc_lo, dtype=np.int64), shape)[index][:, None]
     last = np.broadcast_to(np.asarray(acc_hi, dtype=np.int64), shape)[index][:, None]
-    need = [(((k << form.shift) - form.addend) << 32) for k in range(form.lo + 1, form.hi + 1)]
-    steps = -(-np.asarray(need, dtype=np.int64)[None, :] // m)
-    _check_steps(form, m, steps)
+    ends = rule.sums(np.concatenate([first, last], axis=1))
+    if bool((ends != ends.astype(np.int32)).any()) or bool((np.abs(rule.addend) >= 2**30).any()):
+        raise VerificationError(_STAGE, ["a sum or an addend is out of range"])
+    outputs = range(form.lo + 1, form.hi + 1)
+    steps = rule.steps(outputs)
+    _check_steps(rule, steps, outputs)
     points = np.clip(np.concatenate([first, steps - 1, steps, last], axis=1), first, last)
-    integer = np.clip(ssat8(smmla(points, m, form.addend) >> form.shift), form.lo, form.hi)
+    integer = np.clip(ssat8(rule.of(points)), form.lo, form.hi)
     exact = requantize(points, factor, form.zero_point, form.lo, form.hi)
     differs = integer != exact
     if bool(differs.any()):
@@ -113,7 +186,10 @@ def _illegal_numbers(form: RequantForm) -> list[str]:
         causes.append(f"addend {form.addend} is not below 2^30")
     if not -128 <= form.lo <= form.hi <= 127:
         causes.append(f"clamp {form.lo}..{form.hi} is not within int8")
-    if not form.multipliers.shape == form.proved.shape == form.float_multipliers.shape:
+    if (
+        len({a.shape for a in (form.multipliers, form.proved, form.offsets, form.differences, form.float_multipliers)})
+        > 1
+    ):
         causes.append("the arrays differ in length")
     elif bool((form.multipliers[form.proved] <= 0).any()) or bool(form.multipliers[~form.proved].any()):
         causes.append("a proved multiplier is not positive, or an unproved one is not 0")
@@ -124,12 +200,12 @@ def _illegal_numbers(form: RequantForm) -> list[str]:
     return causes
 
 
-def _check_steps(form: RequantForm, m: Int64Array, steps: Int64Array) -> None:
-    """Confirm by evaluation that the integer form steps to each output at ``steps``, as far as they are int32."""
-    outputs = np.arange(form.lo + 1, form.hi + 1, dtype=np.int64)[None, :]
-    before, at = (np.clip(x, -(2**31), 2**31 - 1) for x in (steps - 1, steps))
-    reached = (smmla(at, m, form.addend) >> form.shift) >= outputs
-    early = (smmla(before, m, form.addend) >> form.shift) >= outputs
+def _check_steps(rule: _Rule, steps: Int64Array, outputs: range) -> None:
+    """Confirm by evaluation that the rule steps to each output at ``steps``, as far as its sums are int32."""
+    least, greatest = ((bound - rule.offsets) >> rule.raised for bound in (-(2**31), 2**31 - 1))
+    before, at = (np.clip(x, least + 1, greatest) for x in (steps - 1, steps))
+    wanted = np.asarray(outputs, dtype=np.int64)[None, :]
+    reached, early = rule.of(at) >= wanted, rule.of(before) >= wanted
     inside = (at == steps) & (before == steps - 1)
     if bool((inside & (~reached | early)).any()):
         raise VerificationError(_STAGE, ["the integer form does not step where its numbers say"])

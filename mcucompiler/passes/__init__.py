@@ -13,6 +13,7 @@ from mcucompiler.passes.base import Pass
 from mcucompiler.passes.boundary import leave_quantization_to_caller
 from mcucompiler.passes.constants import fold_constants, fold_dequantized
 from mcucompiler.passes.defer_movement import defer_movement
+from mcucompiler.passes.drop_idle_channels import drop_idle_channels
 from mcucompiler.passes.finish import check_finished, float_nodes
 from mcucompiler.passes.fold_islands import fold_islands
 from mcucompiler.passes.fuse import fuse_quantized
@@ -49,6 +50,7 @@ PIPELINE: tuple[Pass, ...] = (
     make_signed,
     merge_lookups,  # requantisation between uint8 and int8 may be nothing now
     fuse_pads,
+    drop_idle_channels,
     simplify,
     share_subexpressions,
 )

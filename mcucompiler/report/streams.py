@@ -59,8 +59,9 @@ def stream_tables(manifest: Manifest) -> Iterator[RenderableType]:
 
 def _bands_table(step: Step, stream: ManifestStream) -> RenderableType:
     divided = f" in {stream.columns} column bands with halo" if stream.columns > 1 else ""
+    way = "column by column" if stream.along == "width" else "row by row"
     layers = counted(len(stream.bands) // stream.columns, "layer")
-    title = f"Step {step.index}: {layers} row by row{divided}; {stream.reason}"
+    title = f"Step {step.index}: {layers} {way}{divided}; {stream.reason}"
     columns = ("layer", "operator", "kernel", ">rows", ">runs", ">est. cycles", ">recomputed MACs")
     return table(title, columns, map(_band_row, stream.bands))
 

@@ -46,10 +46,11 @@ class BandMaker:
 
     Args:
         lowered: the program, layer by layer.
+        barred: indices of steps that can be in no stream.
     """
 
-    def __init__(self, lowered: Lowered) -> None:
-        self.lowered = lowered
+    def __init__(self, lowered: Lowered, barred: frozenset[int] = frozenset()) -> None:
+        self.lowered, self.barred = lowered, barred
         self._options = {False: lowered.options, True: replace(lowered.options, optimize="ram")}
         self._made: dict[tuple[int, int, bool], tuple[Band, ...]] = {}
         self._asked: dict[tuple[int, int, bool], tuple[Band, ...]] = {}
@@ -65,7 +66,11 @@ class BandMaker:
 
     def _height(self, step: int) -> int | None:
         layer = self.lowered.steps[step]
-        if len(layer.writes) != 1 or not isinstance(layer.node.op, (*WINDOWS, *PIXELWISE, *UPSAMPLING, ReduceMean)):
+        if (
+            step in self.barred
+            or len(layer.writes) != 1
+            or not isinstance(layer.node.op, (*WINDOWS, *PIXELWISE, *UPSAMPLING, ReduceMean))
+        ):
             return None
         if self._mean(layer):
             return self.lowered.stored[layer.reads[0]].tensor.shape[ROW_AXIS]

@@ -26,6 +26,7 @@ class Part:
         columns: column bands that the layers run in, one after the other.
         strips: runs in which layers make a row; 1 for whole rows.
         halo: multiply-accumulates that these repeat, as a share of the layers' own.
+        turned: whether the rows are columns: the layers run along the width.
     """
 
     first: int
@@ -37,6 +38,7 @@ class Part:
     columns: int = 1
     strips: int = 1
     halo: float = 0.0
+    turned: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -147,6 +149,7 @@ def _part(step: LoweredStep, first: int) -> Part:
         columns=len(call.parts),
         strips=max(band.units for band in call.bands),
         halo=call.recomputed_macs / max(step.macs, 1) if len(call.parts) > 1 else 0.0,
+        turned=call.turned is not None,
     )
 
 
@@ -171,6 +174,7 @@ def _describe(part: Part) -> str:
     pushed = "pushed " if part.pushed else ""
     if part.columns > 1:
         return f"{layers} by rows in {part.columns} column bands with halo (+{100 * part.halo:.1f} % MACs)"
+    rows = "columns" if part.turned else "rows"
     if part.strips > 1:
-        return f"{layers} by {pushed}rows in strips of 1/{part.strips} row"
-    return f"{layers} by {pushed}rows" if part.rows == 1 else f"{layers} by {part.rows} {pushed}rows"
+        return f"{layers} by {pushed}{rows} in strips of 1/{part.strips} row"
+    return f"{layers} by {pushed}{rows}" if part.rows == 1 else f"{layers} by {part.rows} {pushed}{rows}"

@@ -13,6 +13,12 @@ class Covers:
         self._edges: dict[tuple[int, int], int] = {}
         self._known: dict[tuple[int, int], int] = {}
 
+    def again(self) -> Covers:
+        """The same edges, with nothing asked yet."""
+        other = Covers()
+        other._edges = dict(self._edges)
+        return other
+
     def add(self, first: int, stop: int, needed: int) -> None:
         """Takes an edge; what leads over it must not have been asked for before."""
         key = first, stop

@@ -14,9 +14,13 @@ from collections.abc import Callable, Iterable
 import networkx as nx
 
 from mcucompiler.stream.compose import Composer
+from mcucompiler.stream.lives import Lives
 from mcucompiler.stream.paths import Edge, frontier
 from mcucompiler.stream.search import Search
 from mcucompiler.stream.strip_search import StripSearch
+from mcucompiler.stream.turned import worth_turning
+from mcucompiler.stream.width_search import edges_along_width
+from mcucompiler.stream.widths import Widths
 
 _MOST_ROUNDS = 8
 
@@ -40,7 +44,8 @@ def find_edges(
     graph: nx.MultiDiGraph[int] = nx.MultiDiGraph()
     cuts = len(composer.lowered.steps)
     graph.add_nodes_from(range(cuts + 1))
-    search = Search(composer, fed, enough, progress)
+    widths = Widths(composer, Lives(composer.lowered, fed)) if worth_turning(composer.lowered) else None
+    search = Search(composer, fed, enough, progress, widths)
     strips = StripSearch(search)
 
     def add(edges: Iterable[Edge]) -> bool:
@@ -50,6 +55,8 @@ def find_edges(
         return graph.number_of_edges() > before
 
     add(search.edges())
+    if widths is not None:
+        add(edges_along_width(search, widths))
     add(strips.like(frontier(graph, cuts)))
     for _ in range(_MOST_ROUNDS):
         if not add(strips.around(frontier(graph, cuts))):

@@ -16,7 +16,6 @@ from mcucompiler.lower.layout import channels_last
 from mcucompiler.lower.select import choose
 from mcucompiler.lower.types import (
     Call,
-    Exactness,
     KernelCall,
     Lowered,
     LoweredStep,
@@ -31,7 +30,7 @@ from mcucompiler.ops import Conv
 from mcucompiler.schedule.overlaps import whole_words
 from mcucompiler.stream.columns import overhang
 from mcucompiler.stream.images import dense_image
-from mcucompiler.stream.types import Access, Band, Chunk, Expansion
+from mcucompiler.stream.types import Access, Band, Chunk, Expansion, total_exactness
 
 _MOST_CHANNELS = {False: 16, True: 8}  # of a chunk, with little scratch or not
 _LEAST_CHANNELS = 4
@@ -142,6 +141,7 @@ def _chunk(channels: int, *, lean: bool = False) -> int:
 def _needs(strips: Sequence[Sequence[Chunk]], rows: int, buffer: int, row_bytes: int) -> Call:
     """What a run needs; of time the mean over the strips."""
     calls = [call for strip in strips for chunk in strip for call in (chunk.expand, chunk.depthwise)]
+    first = [call for chunk in strips[0] for call in (chunk.expand, chunk.depthwise)]
     chunks = [chunk for strip in strips for chunk in strip]
     instructions = sum(rows * chunk.expand.instructions + chunk.depthwise.instructions for chunk in chunks)
     cycles = sum(rows * chunk.expand.cycles + chunk.depthwise.cycles for chunk in chunks)
@@ -151,10 +151,7 @@ def _needs(strips: Sequence[Sequence[Chunk]], rows: int, buffer: int, row_bytes:
         stack_bytes=max(call.stack_bytes for call in calls),
         instructions=-(-instructions // len(strips)),
         cycles=-(-cycles // len(strips)),
-        exactness=Exactness(
-            proved=sum(call.exactness.proved for call in calls) // len(strips),
-            float_tail=sum(call.exactness.float_tail for call in calls) // len(strips),
-        ),
+        exactness=total_exactness(first),
         float_arithmetic=any(call.float_arithmetic for call in calls),
     )
 

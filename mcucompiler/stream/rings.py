@@ -28,7 +28,7 @@ def kernel_scratch_bytes(call: StreamCall) -> int:
 def describe_scratch(call: StreamCall) -> str:
     """The largest rings of a stream and what else its scratch holds, in a line for people."""
     own = sorted((rows for rows in rings(call) if rows.ring_bytes), key=lambda rows: rows.ring_bytes, reverse=True)
-    parts = [f"{rows.ring_bytes:,} in {_slots(rows)} of {rows.tensor!r}" for rows in own[:_MOST_NAMED]]
+    parts = [f"{rows.ring_bytes:,} in {_slots(rows, call)} of {rows.tensor!r}" for rows in own[:_MOST_NAMED]]
     rest = sum(rows.ring_bytes for rows in own[_MOST_NAMED:])
     if rest:
         parts.append(f"{rest:,} in {len(own) - _MOST_NAMED} more rings")
@@ -39,5 +39,7 @@ def describe_scratch(call: StreamCall) -> str:
     return ", ".join(parts) or "nothing"
 
 
-def _slots(rows: Rows) -> str:
-    return counted(rows.slots, "row") if rows.units == 1 else f"{counted(rows.slots, 'strip')} of 1/{rows.units} row"
+def _slots(rows: Rows, call: StreamCall) -> str:
+    if rows.units == 1:
+        return counted(rows.slots, "row" if call.turned is None else "column")
+    return f"{counted(rows.slots, 'strip')} of 1/{rows.units} row"

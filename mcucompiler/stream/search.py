@@ -15,6 +15,7 @@ from mcucompiler.stream.lives import Lives
 from mcucompiler.stream.patches import narrow_rings
 from mcucompiler.stream.paths import Edge
 from mcucompiler.stream.types import StreamCall
+from mcucompiler.stream.widths import Widths
 
 _WAYS = ((1, False), (1, True), (2, False), (4, False))  # rows of a run, and whether with little scratch
 _COLUMNS = tuple(range(2, MOST_COLUMNS + 1))  # column bands
@@ -32,14 +33,22 @@ class Search:
         fed: tensor whose rows the caller pushes.
         enough: bytes below which no plan needs to get.
         progress: called with a count of what is done, ``stretch`` in the end.
+        widths: what streams along the width need at least; None where none is tried.
 
     Attributes:
         covers: of the edges that were given.
         swift: of those among them that make nothing anew for each window.
     """
 
-    def __init__(self, composer: Composer, fed: str | None, enough: int, progress: Callable[[int], None]) -> None:
-        self.composer, self.fed, self.progress = composer, fed, progress
+    def __init__(
+        self,
+        composer: Composer,
+        fed: str | None,
+        enough: int,
+        progress: Callable[[int], None],
+        widths: Widths | None = None,
+    ) -> None:
+        self.widths, self.composer, self.fed, self.progress = widths, composer, fed, progress
         lowered = composer.lowered
         self.lives = Lives(lowered, fed)
         self.layers = [
@@ -99,6 +108,9 @@ class Search:
                     needed = min(self.floors.least_strips(first, stop), self.floors.least_patches(first, stop))
                     for index in range(first, stop):
                         least[index] = min(least[index], needed)
+        for needed, choice in self.widths.promises(self.takes, self.fed) if self.widths is not None else ():
+            for index in range(choice.first, choice.stop):
+                least[index] = min(least[index], needed)
         return max(least, default=0)
 
     def edges(self) -> Iterator[Edge]:
@@ -132,19 +144,19 @@ class Search:
         known = self.covers.bytes(first, stop)
         if self.misses[first] == _MOST_MISSES or known <= self.floors.least(first, stop):
             return
-        if not self._spans(first, stop):
+        if not self.spans(first, stop):
             self.misses[first] += 1
-        for edge in self._variants(first, stop, fed, _INFINITE if fed else most):
+        for edge in self.variants(GroupChoice(first=first, stop=stop, fed=fed), _INFINITE if fed else most):
             if edge.bytes < known:
                 self.misses[first] = 0
             yield edge
 
-    def _spans(self, first: int, stop: int) -> bool:
+    def spans(self, first: int, stop: int) -> bool:
         """Whether what a stream makes before its last layer is read behind it: it may pay to go on to the reader."""
         lives = self.lives
         return any(first <= born < stop - 1 and lives.last[name] >= stop for name, born in lives.first.items())
 
-    def _attainable(self, promises: Iterable[tuple[int, GroupChoice]]) -> int:
+    def attainable(self, promises: Iterable[tuple[int, GroupChoice]]) -> int:
         """The most that a layer needs in its cheapest edge, known or promised: what needs no more can stay as it is."""
         least = [self.covers.least(index) for index in range(len(self.layers))]
         for needed, choice in promises:
@@ -155,7 +167,7 @@ class Search:
     def patches(self) -> Iterator[Edge]:
         """Groups in column bands, where these may need less than anything that makes nothing anew for windows."""
         promises = tuple(self._promises())
-        floor = self._attainable(promises)
+        floor = self.attainable(promises)
         most: dict[tuple[int, int], int] = {}
         for needed, choice in promises:
             key = choice.first, choice.stop
@@ -173,7 +185,7 @@ class Search:
             self.progress(3 * count + first)
             if self.swift.bytes(first, stop) <= max(self.floor, self.floors.least_patches(first, stop)):
                 continue
-            for lean in (False, True) if self._saves_scratch(first, stop) else (False,):
+            for lean in (False, True) if self._saves_scratch(GroupChoice(first=first, stop=stop)) else (False,):
                 whole = self.edge(GroupChoice(first=first, stop=stop, lean=lean))
                 if whole is None or not isinstance(call := whole.step.call, StreamCall):
                     break
@@ -183,13 +195,18 @@ class Search:
                     if rings is not None:
                         yield self.lives.least_bytes(first, stop, apart=True) + rings, choice
 
-    def _variants(self, first: int, stop: int, fed: str | None, most: int) -> Iterator[Edge]:
-        """With one or more rows at a time; with the largest expanded tensors kept, or made anew."""
+    def variants(self, group: GroupChoice, most: int) -> Iterator[Edge]:
+        """With one or more rows at a time; with the largest expanded tensors kept, or made anew.
+
+        Args:
+            group: the layers, and along which axis they run.
+            most: only what needs less is of use.
+        """
         most_rows = _WAYS[-1][0]
         for rows, lean in _WAYS:
-            if rows > most_rows or (lean and not self._saves_scratch(first, stop)):
+            if rows > most_rows or (lean and not self._saves_scratch(group)):
                 continue
-            choice = GroupChoice(first=first, stop=stop, rows=rows, lean=lean, fed=fed)
+            choice = replace(group, rows=rows, lean=lean)
             edge = self.edge(choice)
             if edge is None:
                 continue
@@ -212,16 +229,13 @@ class Search:
         needed = self.lives.bytes(step, index, index + 1)
         return Edge(choice=choice, step=step, bytes=needed, cycles=step.call.cycles)
 
-    def _saves_scratch(self, first: int, stop: int) -> bool:
+    def _saves_scratch(self, group: GroupChoice) -> bool:
         """Whether kernels with little scratch need less than the fast ones, or may do with smaller expansions."""
-        if any(self.composer.maker.expandable(index) for index in range(first, stop - 1)):
+        maker, layers = self.composer.maker_of(turned=group.turned), range(group.first, group.stop)
+        if any(maker.expandable(index) for index in layers[:-1]):
             return True
         fast, lean = (
-            max(
-                band.call.scratch_bytes
-                for index in range(first, stop)
-                for band in self.composer.maker.bands(index, 1, lean=lean)
-            )
+            max(band.call.scratch_bytes for index in layers for band in maker.bands(index, 1, lean=lean))
             for lean in (False, True)
         )
         return lean < fast
@@ -229,13 +243,14 @@ class Search:
     def _expansions(self, edge: Edge) -> Iterator[frozenset[int]]:
         """Sets of expanding layers to make anew, those with the largest rings first."""
         call, lowered = edge.step.call, self.composer.lowered
+        maker = self.composer.maker_of(turned=edge.choice.turned)
         if not isinstance(call, StreamCall) or edge.bytes <= self.floor:
             return
         rings = {rows.tensor: rows.slots * rows.row_bytes for rows in call.rows if rows.offset is not None}
         found = [
             (rings[name], index)
             for index in range(edge.choice.first, edge.choice.stop - 1)
-            if (name := lowered.steps[index].writes[0]) in rings and self.composer.maker.expandable(index)
+            if (name := lowered.steps[index].writes[0]) in rings and maker.expandable(index)
         ]
         taken: set[int] = set()
         for _, index in sorted(found, reverse=True)[:_MOST_EXPANSIONS]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from mcucompiler.ir.graph import Graph
-from mcucompiler.lower.types import Call, Exactness, KernelCall
+from mcucompiler.lower.types import Call, KernelCall
 from mcucompiler.stream.columns import field_of
 from mcucompiler.stream.images import COLUMN_AXIS
 from mcucompiler.stream.types import Access, Band, Reading, Rows, Span
@@ -74,10 +74,7 @@ def _needs(calls: Sequence[KernelCall]) -> Call:
         stack_bytes=max(call.stack_bytes for call in calls),
         instructions=-(-sum(call.instructions for call in calls) // len(calls)),
         cycles=-(-sum(call.cycles for call in calls) // len(calls)),
-        exactness=Exactness(
-            proved=max(call.exactness.proved for call in calls),
-            float_tail=max(call.exactness.float_tail for call in calls),
-        ),
+        exactness=calls[0].exactness,
         float_arithmetic=any(call.float_arithmetic for call in calls),
     )
 

@@ -9,11 +9,12 @@ next; so nothing is computed before it is needed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from mcucompiler.ir.graph import Node
-from mcucompiler.lower.types import Call, KernelCall
+from mcucompiler.ir.graph import Graph, Node
+from mcucompiler.lower.types import Call, Exactness, KernelCall
 
 
 class Access(Enum):
@@ -182,6 +183,7 @@ class Band:
         expansion: the layer in front of this one that it computes as well, chunk by chunk.
         sums: name of the tensor of sums that the kernel takes for its scratch memory: the band that writes it adds to
             it in every run, from zero in the first.
+        carries: whether it only copies: a column of an image to a row of a stream along the width, or back.
     """
 
     node: Node
@@ -195,6 +197,7 @@ class Band:
     recomputed_macs: int = 0
     expansion: Expansion | None = None
     sums: str | None = None
+    carries: bool = False
     strips: tuple[KernelCall, ...] = ()
 
     @property
@@ -215,6 +218,8 @@ class Band:
     @property
     def kernels(self) -> tuple[tuple[Node, KernelCall], ...]:
         """The kernel calls that make rows, of all their strips, each with its node."""
+        if self.carries:
+            return ()
         if self.strips:
             return tuple((self.node, call) for call in self.strips)
         if self.expansion is None:
@@ -222,6 +227,12 @@ class Band:
         chunks = [chunk for strip in self.expansion.strips for chunk in strip]
         expands = ((self.expansion.node, chunk.expand) for chunk in chunks)
         return (*expands, *((self.node, chunk.depthwise) for chunk in chunks))
+
+
+def total_exactness(calls: Iterable[Call]) -> Exactness:
+    """How the channels of several calls are requantised."""
+    known = [call.exactness for call in calls]
+    return Exactness(proved=sum(e.proved for e in known), float_tail=sum(e.float_tail for e in known))
 
 
 def kernel_call_of(call: Call) -> KernelCall:
@@ -244,7 +255,8 @@ class Rows:
     each of its rows lies over the row of another tensor from which it was computed and which nobody needs any more
     (``guest_of``).
 
-    A stream that is a column band of a group has only some columns of each row.
+    A stream that is a column band of a group has only some columns of each row. For a stream along the width rows are
+    columns; those of an image that lies whole in the program's own order consist of pieces.
 
     Where the rows of a ring of strips go on at its begin, a window may reach over its end: what lies in the first
     ``tail`` bytes lies behind the ring as well.
@@ -260,6 +272,8 @@ class Rows:
         guest_of: name of the tensor.
         lead: for a guest: row r lies where row ``lead + r * stride`` of the other tensor lay.
         stride: see ``lead``.
+        pieces: in how many pieces, one for each row of the image, a column lies; 1 for what is contiguous.
+        apart: bytes from one piece to the next.
         units: strips in which a row comes to be.
         tail: bytes from the ring's begin that lie behind its end as well.
     """
@@ -274,8 +288,15 @@ class Rows:
     guest_of: str | None = None
     lead: int = 0
     stride: int = 1
+    pieces: int = 1
+    apart: int = 0
     units: int = 1
     tail: int = 0
+
+    @property
+    def spacing(self) -> int:
+        """Bytes from the begin of a unit to that of the next where the tensor is whole in a buffer."""
+        return self.pitch // self.units if self.pieces == 1 else self.row_bytes // self.pieces
 
     @property
     def unit_bytes(self) -> int:
@@ -302,6 +323,8 @@ class StreamCall(Call):
         most_cycles: likewise of estimated cycles.
         last_cycles: estimated cycles after the last push.
         recomputed_macs: multiply-accumulates that are repeated.
+        turned: the network as a stream along the width sees it, to which the nodes of its bands belong; None for a
+            stream along the height.
     """
 
     bands: tuple[Band, ...]
@@ -313,6 +336,7 @@ class StreamCall(Call):
     most_cycles: int = 0
     last_cycles: int = 0
     recomputed_macs: int = 0
+    turned: Graph | None = None
 
     @property
     def parts(self) -> tuple[StreamCall, ...]:

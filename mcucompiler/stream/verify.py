@@ -17,6 +17,7 @@ import numpy.typing as npt
 from mcucompiler.ir.graph import Graph
 from mcucompiler.ops import Resize
 from mcucompiler.stream.types import Access, Band, Expansion, Reading, Rows, StreamCall
+from mcucompiler.stream.verify_turned import bytes_of_column, turned_causes
 
 Tags = npt.NDArray[np.int64]
 
@@ -53,7 +54,9 @@ def replay_stream(call: StreamCall, graph: Graph, around: Surroundings) -> Itera
     Yields:
         A line for each thing that is wrong; after a few of them the replay ends.
     """
-    causes = [*_structure(call, graph), *_edges(call, graph)]
+    causes = [*turned_causes(call, graph)]
+    graph = graph if call.turned is None else call.turned
+    causes += [*_structure(call, graph), *_edges(call, graph)]
     if not causes:
         for cause in _Replay(call, graph, around).run():
             causes.append(cause)
@@ -208,12 +211,31 @@ class _Replay:
         if rows.guest_of is not None:
             return self._unit(rows.guest_of, rows.lead + number * rows.stride)
         if rows.offset is None:
-            return self.around.starts[name] + rows.column + number * (rows.pitch // rows.units)
+            spacing = rows.pitch if rows.pieces == 1 else rows.row_bytes // rows.pieces
+            return self.around.starts[name] + rows.column + number * (spacing // rows.units)
         return self.around.scratch + rows.offset + number % rows.slots * (rows.row_bytes // rows.units)
+
+    def _carry(self, band: Band, run: int, who: str) -> Iterator[str]:
+        """A column must be where it is taken from, and may not lie where it is taken to."""
+        ((_, reading),) = band.readings
+        if (reading.first + run * reading.step, reading.count) != (run, 1):
+            yield f"{who} does not carry column {run}"
+        yield from self._find(reading.tensor, run, who)
+        source, target = self._bytes(reading.tensor, run), self._bytes(band.writes, run)
+        if np.intersect1d(source, target).size:
+            yield f"{who}: the column lies where it is carried to"
+        self._put(band.writes, run, 1)
+
+    def _bytes(self, name: str, row: int) -> npt.NDArray[np.int64]:
+        """Addresses of the bytes of a row."""
+        return self._address(name, row) + bytes_of_column(self.rows[name])
 
     def _band(self, index: int) -> Iterator[str]:
         band, run = self.call.bands[index], self.runs[index]
         who = f"{band.node.name!r} in run {run}"
+        if band.carries:
+            yield from self._carry(band, run, who)
+            return
         sources: list[tuple[int, int, int]] = []
         for number, reading in band.readings:
             if reading.access is Access.WHOLE:
@@ -388,6 +410,11 @@ class _Replay:
     def _find(self, name: str, row: int, who: str, begin: int = 0, extent: int | None = None) -> Iterator[str]:
         """Some bytes of a row; all that the stream has of it where ``extent`` is None."""
         rows = self.rows[name]
+        if rows.pieces > 1:
+            within = row * rows.spacing + bytes_of_column(rows)
+            if not np.array_equal(self.arena[self._bytes(name, row)], self.tags[name][within]):
+                yield f"{who}: column {row} of {name!r} is not where it should be"
+            return
         size = rows.row_bytes if extent is None else extent
         start = self._address(name, row, begin)
         first = row * rows.pitch + rows.column + begin
@@ -429,6 +456,9 @@ class _Replay:
     def _put(self, name: str, first: int, count: int) -> None:
         rows = self.rows[name]
         for row in range(first, first + count):
+            if rows.pieces > 1:
+                self.arena[self._bytes(name, row)] = self.tags[name][row * rows.spacing + bytes_of_column(rows)]
+                continue
             start, tag = self._address(name, row), row * rows.pitch + rows.column
             self.arena[start : start + rows.row_bytes] = self.tags[name][tag : tag + rows.row_bytes]
 

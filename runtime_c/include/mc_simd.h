@@ -123,6 +123,12 @@ static inline int32_t mc_add(int32_t a, int32_t b)
     return (int32_t)((uint32_t)a + (uint32_t)b);
 }
 
+/* Their difference modulo 2^32. */
+static inline int32_t mc_sub(int32_t a, int32_t b)
+{
+    return (int32_t)((uint32_t)a - (uint32_t)b);
+}
+
 /* acc + low * low + high * high. */
 static inline int32_t mc_smlad(uint32_t a, uint32_t b, int32_t acc)
 {

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mcucompiler.lower.layout import channels_last
+from mcucompiler.lower.variants._weighted import weighted_layer
 from mcucompiler.ops.conv import Conv
 from mcucompiler.ops.gemm import Gemm
 from tests.support.conv_cases import (
@@ -28,6 +29,7 @@ from tests.support.conv_cases import (
 )
 from tests.support.kernels import Case, check_cases, lowered
 from tests.support.packed_cases import packed_cases
+from tests.support.raised_cases import raised_case
 
 CHECKS = settings(
     deadline=None, derandomize=True, max_examples=14, database=None, suppress_health_check=list(HealthCheck)
@@ -158,3 +160,13 @@ def test_infinite_multipliers_are_refused() -> None:
     case = integer_case(Gemm(), (1, 16), (8, 16), Numbers(seed=1, gain=1e43))
     with pytest.raises(AssertionError, match="infinite requantization multiplier"):
         lowered(case)
+
+
+def test_sums_at_every_step_of_raised_forms() -> None:
+    """Channels that only raised sums prove: sums that pass through all of their range, one by one."""
+    case = raised_case()
+    context, call = lowered(case)
+    form = weighted_layer(context, None).form
+    assert call.exactness is not None
+    assert int(form.proved.sum()) < call.exactness.proved
+    check_cases([case])

@@ -15,6 +15,7 @@ from tests.support.conv_cases import Numbers, integer_case, plain_conv, shaped_c
 from tests.support.kernel_qemu import measure_cases
 from tests.support.kernels import Case, lowered, reference_of, run_cases
 from tests.support.packed_cases import packed_cases
+from tests.support.raised_cases import raised_case
 
 pytestmark = pytest.mark.qemu
 
@@ -31,6 +32,7 @@ def test_scheduled_and_portable_forms_agree_on_random_shapes() -> None:
     rng = np.random.default_rng(20)
     cases = [random_products(rng) for _ in range(60)]
     cases += [with_little_scratch(random_products(rng)) for _ in range(20)]
+    cases += [raised_case()]
     twins = run_cases(cases)
     for case, measured, twin in zip(cases, measure_cases(cases), twins, strict=True):
         np.testing.assert_array_equal(measured.outputs[0], reference_of(case)[0])

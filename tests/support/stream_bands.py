@@ -31,7 +31,9 @@ class Bands:
     def run(self, number: int, run: int) -> None:
         """The next run of a band."""
         band = self.call.bands[number]
-        if band.expansion is not None:
+        if band.carries:
+            self._carry(band, run)
+        elif band.expansion is not None:
             self._expanded(band, run)
         elif isinstance(band.node.op, Resize | ConvTranspose):
             self._upsample(band, run)
@@ -41,6 +43,16 @@ class Bands:
             self._add(band, band.sums, run)
         else:
             self._mean(band, band.sums)
+
+    def _carry(self, band: Band, run: int) -> None:
+        """A column to where it is wanted."""
+        ((_, reading),) = band.readings
+        begin = reading.first + run * reading.step
+        taken = self.places.pieces(reading.tensor, begin, 0, self.places.width(reading.tensor))
+        data = np.concatenate([self.m.arena[start : start + size] for start, size in taken])
+        for start, size in self.places.pieces(band.writes, run, 0, self.places.width(band.writes)):
+            self.m.arena[start : start + size], data = data[:size], data[size:]
+            self.m.own(start, size, (band.writes, run))
 
     def put(self, name: str, unit: int, value: Array) -> None:
         """Rows, or a strip of one, of [1, C, rows, W], one behind the other from the first one's address."""

@@ -99,6 +99,10 @@ def _field(graph: Graph, band: Band, places: Places, made: Patch) -> Iterator[Pa
         rows = made.rows[0] * share, made.rows[1] * share
         yield Patch(reading.tensor, rows, (0, places.width(reading.tensor)))
         return
+    if band.carries:
+        ((_, reading),) = band.readings
+        yield Patch(reading.tensor, made.rows, (0, places.width(reading.tensor)))
+        return
     for index, reading in band.readings:
         if reading.access is not Access.WHOLE:
             ins, outs = graph.ins(node), graph.outs(node)

@@ -83,9 +83,10 @@ class _Stream:
     def __init__(self, machine: Machine, step: LoweredStep, call: StreamCall, position: int, fed: Array | None) -> None:
         self.m, self.step, self.call, self.fed, self.position = machine, step, call, fed, position
         self.scratch = machine.offsets.get(f"scratch@{position}", 0)
-        self.places = [Places(machine, part, self.scratch) for part in call.parts]
+        self.graph = machine.graph if call.turned is None else call.turned
+        self.places = [Places(machine, self.graph, part, self.scratch) for part in call.parts]
         self.bands = [
-            Bands(machine, machine.graph, part, places) for part, places in zip(call.parts, self.places, strict=True)
+            Bands(machine, self.graph, part, places) for part, places in zip(call.parts, self.places, strict=True)
         ]
 
     def run(self) -> None:
@@ -97,7 +98,7 @@ class _Stream:
         ]
         dying = [name for name in self.step.reads.values() if self._dies(name)]
         kept = {*self.step.writes, *self.step.reads.values()} - {*dying}
-        dead = deaths(self.m.graph, self.call, self.places, order, dying, kept)
+        dead = deaths(self.graph, self.call, self.places, order, dying, kept)
         for name in dying:
             self._hand_over(name)
         self._kill(dead.get(-1, []))
@@ -148,7 +149,9 @@ class _Stream:
         """Rows of a tensor that dies in the stream are owned one by one."""
         rows = self.places[0].table[name]
         for row in range(rows.height):
-            self.m.own(self.places[0].at(name, row, 0), rows.pitch, (name, row))
+            width = self.places[0].width(name)
+            for start, size in self.places[0].pieces(name, row, 0, width):
+                self.m.own(start, size, (name, row))
 
     def _take_back(self, name: str) -> None:
         buffer = self.m.lowered.stored[name].place.buffer

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mcucompiler.ir.graph import Graph
 from mcucompiler.lower.types import item_bytes
 from mcucompiler.stream.types import StreamCall
 from tests.support.garbage_arena import GarbageArena
@@ -17,18 +18,19 @@ class Places:
 
     Args:
         arena: where the tensors lie that are whole.
+        graph: the network, turned where the stream runs along the width.
         call: the stream.
         scratch: address of its scratch.
     """
 
-    def __init__(self, arena: GarbageArena, call: StreamCall, scratch: int) -> None:
-        self.arena, self.scratch = arena, scratch
+    def __init__(self, arena: GarbageArena, graph: Graph, call: StreamCall, scratch: int) -> None:
+        self.arena, self.graph, self.scratch = arena, graph, scratch
         self.table = {rows.tensor: rows for rows in call.rows}
 
     def width(self, name: str) -> int:
         """Columns of the whole image; sums are one column."""
-        stored = self.arena.lowered.graph.tensors.get(name)
-        return 1 if stored is None else stored.shape[_COLUMN_AXIS]
+        tensor = self.graph.tensors.get(name)
+        return 1 if tensor is None or self.table[name].pieces > 1 else tensor.shape[_COLUMN_AXIS]
 
     def pixel(self, name: str) -> int:
         """Bytes of a column."""
@@ -53,7 +55,8 @@ class Places:
             return self.scratch + rows.offset + number % rows.slots * (rows.row_bytes // rows.units)
         stored = self.arena.lowered.stored[name]
         start = self.arena.offsets[stored.place.buffer] + stored.place.offset * item_bytes(stored.tensor)
-        return start + rows.column + number * (rows.pitch // rows.units)
+        spacing = rows.pitch if rows.pieces == 1 else rows.row_bytes // rows.pieces
+        return start + rows.column + number * (spacing // rows.units)
 
     def at(self, name: str, row: int, column: int | None = None) -> int:
         """Address of a pixel; of the first that the stream has of the row where ``column`` is None."""
@@ -65,8 +68,15 @@ class Places:
         return self.unit(name, row * rows.units + strip) + rest
 
     def pieces(self, name: str, row: int, first: int, stop: int) -> Iterator[tuple[int, int]]:
-        """Address and size of all bytes in which columns ``first`` to ``stop`` of a row lie."""
+        """Address and size of all bytes in which columns ``first`` to ``stop`` of a row lie.
+
+        Of a column of an upright image, of all its pixels.
+        """
         rows, pixel = self.table[name], self.pixel(name)
+        if rows.pieces > 1:
+            size = rows.row_bytes // rows.pieces
+            yield from ((self.unit(name, row) + piece * rows.apart, size) for piece in range(rows.pieces))
+            return
         if self.whole(name):
             yield self.at(name, row, first), (stop - first) * pixel
             return

@@ -55,9 +55,9 @@ class Subject:
     def possible(self, **choice: Any) -> bool:
         return self.composer.stream(GroupChoice(**choice)) is not None
 
-    def runs(self) -> list[tuple[int, int]]:
+    def runs(self, *, turned: bool = False) -> list[tuple[int, int]]:
         """First step and end of each longest row of layers that can be bands; two layers at least."""
-        maker, found, first = self.composer.maker, [], 0
+        maker, found, first = self.composer.maker_of(turned=turned), [], 0
         for index in range(self.steps + 1):
             if index == self.steps or not maker.height(index) or not maker.bands(index, 1):
                 if index - first > 1:
@@ -65,23 +65,25 @@ class Subject:
                 first = index + 1
         return found
 
-    def longest(self, *, rows: int = 1, expand: bool = False) -> list[GroupChoice]:
+    def longest(self, *, rows: int = 1, expand: bool = False, turned: bool = False) -> list[GroupChoice]:
         """The longest stream that can be had from each row of layers, one after the other."""
         choices = []
-        for first, end in self.runs():
+        for first, end in self.runs(turned=turned):
             while end - first > 1:
-                stop = next((s for s in range(end, first + 1, -1) if self.possible(first=first, stop=s)), None)
+                stop = next(
+                    (s for s in range(end, first + 1, -1) if self.possible(first=first, stop=s, turned=turned)), None
+                )
                 if stop is None:
                     first += 1
                     continue
-                choices.append(self._choice(first, stop, rows, expand))
+                choices.append(self._choice(GroupChoice(first=first, stop=stop, rows=rows, turned=turned), expand))
                 first = stop
         return choices
 
-    def _choice(self, first: int, stop: int, rows: int, expand: bool) -> GroupChoice:
+    def _choice(self, choice: GroupChoice, expand: bool) -> GroupChoice:
         """With all expansions that are possible together, or with as many as can be had one after the other."""
-        choice = GroupChoice(first=first, stop=stop, rows=rows)
-        wanted = [index for index in range(first, stop - 1) if expand and self.composer.maker.expandable(index)]
+        maker = self.composer.maker_of(turned=choice.turned)
+        wanted = [index for index in range(choice.first, choice.stop - 1) if expand and maker.expandable(index)]
         whole = replace(choice, expansions=frozenset(wanted))
         if self.composer.stream(whole) is not None:
             return whole
@@ -100,13 +102,18 @@ def subject(model: bytes | Path, *, share_concats: bool = True, cpu: Cpu | None 
 
 
 @st.composite
-def plans(draw: st.DrawFn, subject: Subject, *, feed: bool = False) -> Plan:
-    """A plan with random groups as streams; with ``feed``, the rows of the only input are pushed where they can be."""
+def plans(draw: st.DrawFn, subject: Subject, *, feed: bool = False, turn: bool = False) -> Plan:
+    """A plan with random groups as streams.
+
+    With ``feed``, the rows of the only input are pushed where they can be; with ``turn``, streams may run along the
+    width.
+    """
     streams: dict[GroupChoice, LoweredStep] = {}
     first = 0
     fed = subject.graph.inputs[0] if feed and len(subject.graph.inputs) == 1 else None
     while first < subject.steps:
-        choice = draw(_choices(subject, first, fed if first == 0 else None))
+        turned = turn and draw(st.integers(0, 3)) > 0
+        choice = draw(_choices(subject, first, fed if first == 0 else None, turned))
         stream = subject.composer.stream(choice) if choice is not None else None
         if choice is None or stream is None:
             first += 1
@@ -117,9 +124,9 @@ def plans(draw: st.DrawFn, subject: Subject, *, feed: bool = False) -> Plan:
 
 
 @st.composite
-def _choices(draw: st.DrawFn, subject: Subject, first: int, fed: str | None) -> GroupChoice | None:
+def _choices(draw: st.DrawFn, subject: Subject, first: int, fed: str | None, turned: bool) -> GroupChoice | None:
     """A group that begins at ``first`` and could be a stream."""
-    maker, steps = subject.composer.maker, subject.composer.lowered.steps
+    maker, steps = subject.composer.maker_of(turned=turned), subject.composer.lowered.steps
     reach = first
     while reach < subject.steps and maker.height(reach) and maker.bands(reach, 1):
         reach += 1
@@ -128,15 +135,17 @@ def _choices(draw: st.DrawFn, subject: Subject, first: int, fed: str | None) -> 
     if reach < least or (fed is None and draw(st.integers(0, 5)) == 0):
         return None
     stop = draw(st.integers(least, reach))
-    choice = GroupChoice(first=first, stop=stop, rows=draw(st.sampled_from(ROWS)), lean=draw(st.booleans()), fed=fed)
+    rows, lean = draw(st.sampled_from(ROWS)), draw(st.booleans())
+    choice = GroupChoice(first=first, stop=stop, rows=rows, lean=lean, fed=fed, turned=turned)
     return draw(_expanded(subject, choice))
 
 
 @st.composite
 def _expanded(draw: st.DrawFn, subject: Subject, choice: GroupChoice) -> GroupChoice:
     """A group with some of its layers made anew for each window, where they can be."""
+    maker = subject.composer.maker_of(turned=choice.turned)
     for index in range(choice.first, choice.stop - 1):
-        if subject.composer.maker.expandable(index) and draw(st.booleans()):
+        if maker.expandable(index) and draw(st.booleans()):
             wider = replace(choice, expansions=choice.expansions | {index})
             if subject.composer.stream(wider) is not None:
                 choice = wider

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcucompiler.lower.packing import Channels, arrange_blocks, is_narrow, pack_stream, step_order
+from mcucompiler.lower.packing import Channels, arrange_blocks, arrange_pairs, is_narrow, pack_stream, step_order
+from mcucompiler.lower.variants._product_weights import Weights
 from mcucompiler.lower.variants._products import choose_blocking
 from mcucompiler.lower.variants._window import Window, overlap_distance
+from mcucompiler.numerics.forms import RaisedForm
 
 CHECKS = settings(deadline=None, derandomize=True, max_examples=60, database=None)
 
@@ -31,6 +33,30 @@ def test_blocks_hold_every_channel_and_no_unproved_one_gets_an_integer_tail(prov
     assert len(blocks.integer) + len(blocks.floating) <= least + 1
 
 
+kinds = st.lists(st.sampled_from(["proved", "proved light", "raised", "light", "heavy"]), min_size=1, max_size=24)
+
+
+@given(kinds, st.sampled_from([2, 4, 6]))
+@CHECKS
+def test_pairs_have_light_channels_second_and_raised_ones_behind_proved_ones(names: list[str], size: int) -> None:
+    proved = np.array(["proved" in name for name in names])
+    raised = np.array([name == "raised" for name in names])
+    light = np.array([name in ("proved light", "raised", "light") for name in names])
+    blocks = arrange_pairs(proved, raised, light, size)
+    if blocks is None:
+        heavy = [(~light & kind).sum() - (light & kind).sum() for kind in (proved, ~proved & ~raised)]
+        assert max(heavy) > 0
+        return
+    every = (*blocks.integer, *blocks.floating)
+    assert {channel for block in every for channel in block} == set(range(len(names)))
+    assert all(len(block) == size for block in every)
+    assert all(light[second] for block in every for second in block[1::2])
+    assert all(proved[first] for block in blocks.integer for first in block[::2])
+    assert all(proved[second] or raised[second] for block in blocks.integer for second in block[1::2])
+    assert len(every) <= -(-len(names) // size) + 1 + sum(not one for one in light)
+    assert proved.any() <= bool(blocks.integer) or not light[proved].all() or len(blocks.floating) == 1
+
+
 @given(st.integers(1, 70), st.integers(0, 9))
 @CHECKS
 def test_steps_take_every_input_once(inputs: int, more: int) -> None:
@@ -39,36 +65,62 @@ def test_steps_take_every_input_once(inputs: int, more: int) -> None:
     assert sorted(taken.tolist()) == list(range(inputs))
 
 
-@given(st.integers(0, 2**32 - 1), st.booleans(), st.sampled_from([2, 4, 6]), st.integers(1, 30))
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(["wide", "narrow", "stacked"]),
+    st.sampled_from([2, 4, 6]),
+    st.integers(1, 30),
+)
 @CHECKS
-def test_a_stream_read_back_gives_the_sums(seed: int, narrow: bool, block: int, inputs: int) -> None:
+def test_a_stream_read_back_gives_the_sums(seed: int, kind: str, block: int, inputs: int) -> None:
+    narrow, stacked = kind != "wide", kind == "stacked"
     rng = np.random.default_rng(seed)
     channels, steps = int(rng.integers(1, 9)), -(-inputs // 4) * 2 + int(rng.integers(0, 3))
     reach = 127 if narrow else 255
     weights = rng.integers(-reach, reach + 1, (channels, inputs))
+    proved = rng.integers(0, 2, channels).astype(bool)
+    raised = ~proved & rng.integers(0, 2, channels).astype(bool) & stacked
     layer = Channels(
         weights=weights,
-        bias=rng.integers(-(2**31), 2**31, channels),
+        bias=rng.integers(-(2**20), 2**20, channels) if stacked else rng.integers(-(2**31), 2**31, channels),
         multipliers=rng.integers(0, 2**31, channels).astype(np.uint32),
         float_bits=rng.integers(0, 2**31, channels).astype(np.uint32),
-        proved=rng.integers(0, 2, channels).astype(bool),
+        proved=proved,
         index=np.arange(channels) + 5,
+        raised=RaisedForm(
+            offsets=np.where(raised, rng.integers(-200, 200, channels), 0).astype(np.int32),
+            multipliers=np.where(raised, rng.integers(1, 2**31, channels), 0).astype(np.int32),
+        ),
     )
-    words = pack_stream(layer, arrange_blocks(layer.proved, block), steps=steps, narrow=narrow)
+    counts = (
+        arrange_pairs(proved, raised, np.ones(channels, np.bool_), block)
+        if stacked
+        else arrange_blocks(layer.proved, block)
+    )
+    assert counts is not None
+    words = pack_stream(layer, counts, steps=steps, narrow=narrow, stacked=stacked)
     x = np.concatenate([rng.integers(-128, 128, inputs), np.zeros(4 + 2 * steps, np.int64)])
     fours = x[: -(-inputs // 4) * 4].reshape(-1, 4)[:, [0, 2, 1, 3]].reshape(-1)
     columns = np.concatenate([fours, np.zeros(2 * steps, np.int64)])[: 2 * steps].reshape(-1, 2)
-    for channel, (total, bits, floating) in _read_back(words, columns, block, steps, narrow).items():
+    for channel, (total, bits, floating, second) in _read_back(words, columns, block, steps, kind).items():
         c = channel - 5
-        assert total == (int(layer.bias[c]) + int(weights[c] @ x[:inputs])) % 2**32
-        assert bits == (layer.float_bits if floating else layer.multipliers)[c]
-        assert not (not floating and not layer.proved[c])
+        exact = int(layer.bias[c]) + int(weights[c] @ x[:inputs])
+        if stacked and second:
+            offset = int(layer.raised.offsets[c]) * (not floating)
+            assert total == (256 * exact + offset) % 2**32
+            factor = (layer.float_bits[c : c + 1].view(np.float32) / 256).view(np.uint32)[0]
+            assert bits == (factor if floating else layer.raised.multipliers[c] or layer.multipliers[c])
+        else:
+            assert total == exact % 2**32
+            assert bits == (layer.float_bits if floating else layer.multipliers)[c]
+        assert floating or proved[c] or (raised[c] and second)
 
 
 def _read_back(
-    words: np.ndarray, columns: np.ndarray, block: int, steps: int, narrow: bool
-) -> dict[int, tuple[int, int, bool]]:
-    """What a kernel makes of a stream: sum, multiplier and kind of tail for each channel index."""
+    words: np.ndarray, columns: np.ndarray, block: int, steps: int, kind: str
+) -> dict[int, tuple[int, int, bool, bool]]:
+    """What a kernel makes of a stream: sum, multiplier, kind of tail and place in a pair for each channel index."""
+    narrow = kind != "wide"
     integer, floating = int(words[0]), int(words[1])
     at, found = 2, {}
     per_step = block // 2 if narrow else block
@@ -79,7 +131,9 @@ def _read_back(
             a, b = (int(value) for value in columns[step])
             for c in range(block):
                 word = int(words[at + (c // 2 if narrow else c)])
-                if narrow:
+                if kind == "stacked" and c % 2:
+                    low, high = (np.int16(np.uint16(word >> (16 * half) & 65535)) for half in (0, 1))
+                elif narrow:
                     low, high = (np.int8(np.uint8(word >> (8 * (c % 2 + 2 * half)) & 255)) for half in (0, 1))
                 else:
                     low, high = (np.int16(np.uint16(word >> (16 * half) & 65535)) for half in (0, 1))
@@ -88,7 +142,8 @@ def _read_back(
         indices = words[at + block : at + block + block // 2]
         for c in range(block):
             index = int(indices[c // 2]) >> (16 * (c % 2)) & 65535
-            found[index] = (sums[c] % 2**32, int(words[at + c]), number >= integer)
+            total = sums[c] - sums[c - 1] * (kind == "stacked" and c % 2)
+            found[index] = (total % 2**32, int(words[at + c]), number >= integer, c % 2 == 1)
         at += block + block // 2
     assert at == len(words)
     return found
@@ -104,8 +159,9 @@ def test_narrow_weights_are_those_of_int8() -> None:
 @pytest.mark.parametrize("pixels", [1, 2, 3, 5, 6, 9, 100])
 def test_blocking_covers_all_inputs_and_pixels(inputs: int, pixels: int) -> None:
     for contiguous in (False, True):
-        blocking = choose_blocking(pixels, inputs, True, contiguous=contiguous)
+        blocking = choose_blocking(pixels, inputs, Weights(narrow=True, stackable=True), contiguous=contiguous)
         assert inputs <= 2 * blocking.steps < inputs + 4
+        assert blocking.stacked == (blocking.steps > blocking.whole)
         assert pixels // blocking.whole * blocking.whole + blocking.rest == pixels
         if blocking.direct:
             assert 2 * blocking.steps == inputs

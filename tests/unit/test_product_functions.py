@@ -11,13 +11,22 @@ import numpy as np
 import pytest
 
 from mcucompiler.machine import ALL_REGISTERS, CORTEX_M4, compile_block
-from mcucompiler.machine.blocks.products import ProductForm, loop_block, product_function
+from mcucompiler.machine.blocks.product_blocks import ProductForm, loop_block
+from mcucompiler.machine.blocks.products import product_function
 from mcucompiler.machine.store import VARIABLE
 from tests.support.interpret import Memory, run_code
 from tests.support.machine import DATA, Emulator, assemble
 
 
-def form(*, channels: int = 2, pixels: int = 4, head: int = 8, unroll: int = 8, floating: bool = True) -> ProductForm:
+def form(
+    *,
+    channels: int = 2,
+    pixels: int = 4,
+    head: int = 8,
+    unroll: int = 8,
+    floating: bool = True,
+    stacked: bool = False,
+) -> ProductForm:
     """A form as large layers use it."""
     return ProductForm(
         channels=channels,
@@ -25,6 +34,7 @@ def form(*, channels: int = 2, pixels: int = 4, head: int = 8, unroll: int = 8, 
         head=head,
         unroll=unroll,
         direct=pixels == 1,
+        stacked=stacked,
         integer=True,
         floating=floating,
         stride=0 if pixels == 1 else None,
@@ -40,6 +50,8 @@ FORMS = [
     form(channels=4, pixels=2),
     form(channels=6, pixels=1),
     form(head=16, unroll=16),
+    form(head=16, unroll=16, stacked=True),
+    form(channels=6, pixels=1, stacked=True),
 ]
 
 
@@ -66,11 +78,21 @@ def test_no_instruction_that_cannot_pair(shape: ProductForm) -> None:
 
 @pytest.mark.parametrize("inputs", [48, 96, 192, 480])
 def test_estimated_cycles_of_large_sums(inputs: int) -> None:
-    shape = form()
-    blocks = 24
-    effort = product_function(shape).effort(shape, inputs // 2, blocks, 0)
-    assert effort.cycles / (blocks * inputs * shape.channels * shape.pixels) <= 0.70
-    assert effort.instructions / (blocks * inputs * shape.channels * shape.pixels) <= 1.13
+    for stacked, cycles, instructions in ((False, 0.70, 1.13), (True, 0.65, 1.09)):
+        shape = form(stacked=stacked)
+        blocks = 24
+        effort = product_function(shape).effort(shape, inputs // 2, blocks, 0)
+        assert effort.cycles / (blocks * inputs * shape.channels * shape.pixels) <= cycles
+        assert effort.instructions / (blocks * inputs * shape.channels * shape.pixels) <= instructions
+
+
+@pytest.mark.parametrize(("channels", "pixels"), [(2, 4), (2, 3), (4, 2), (6, 1)])
+def test_stacked_weights_save_an_instruction_for_each_word(channels: int, pixels: int) -> None:
+    plain, stacked = (form(channels=channels, pixels=pixels, stacked=kind) for kind in (False, True))
+    before, after = product_function(plain), product_function(stacked)
+    assert before.loop.instructions - after.loop.instructions == 8 * channels // 2
+    assert after.loop.cycles <= before.loop.cycles
+    assert after.integer.instructions - before.integer.instructions <= pixels * channels // 2 + 1
 
 
 def test_an_iteration_adds_the_products_of_its_steps() -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
-from mcucompiler.lower.variants._rows import Load, RowBlock, plane_of, row_blocks, tap_words
+from mcucompiler.lower.variants._rows import Load, RowBlock, plane_of, row_blocks, tap_words, taps_of
 from mcucompiler.lower.variants._tail import Tail
-from mcucompiler.lower.variants._weighted import INT8_RANGE, WeightedLayer
+from mcucompiler.lower.variants._weighted import INT8_RANGE, Int64Array, WeightedLayer
 from mcucompiler.lower.variants._window import Window
 from mcucompiler.machine.blocks.depthwise import OFFSET, RowForm, Term
 from mcucompiler.machine.blocks.depthwise_channel import Lines, Taps
@@ -26,10 +26,14 @@ from mcucompiler.machine.blocks.depthwise_form import (
 from mcucompiler.machine.blocks.depthwise_function import depthwise_function
 from mcucompiler.machine.errors import MachineError
 from mcucompiler.machine.value import WORD
+from mcucompiler.numerics.forms import RequantForm
+from mcucompiler.numerics.integer_form import accumulator_range
+from mcucompiler.numerics.own_addend import with_own_addends
 from mcucompiler.numerics.requantize import wrap32
 
 _MOST_FRAME_TAPS = 64  # words of taps of a channel, in the frame
 _MOST_CHANNELS = 65535
+_HEADER_WORDS = 2
 _PACKED_SUMS = (3, 4)  # sums at a time that are tried
 _DUAL_SUMS = (8, 6)  # outputs at a time that are tried
 # Packed sums rely on SMLAL taking one cycle, which others measured and we did not: a small gain is not worth it.
@@ -55,7 +59,9 @@ def scheduled_form(
     if refusal is not None:
         return refusal
     plain = window.stride == (1, 1) and window.dilation[1] == 1
-    return _best_form(window, tail, rows, plain and bool(packable(layer).all()))
+    best = _best_form(window, tail, rows, plain and bool(packable(layer).all()))
+    record = record_of(window, narrow, own=layer.form.own_addends)
+    return best if isinstance(best, str) else replace(best, difference=record.difference, record_words=record.words)
 
 
 @lru_cache(maxsize=1024)
@@ -77,10 +83,56 @@ def _best(forms: Sequence[DepthwiseForm]) -> DepthwiseForm:
     return min(replace(best, row=replace(best.row, held=True)), best, key=_cycles)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What the weights of a channel begin and end with: bias, multiplier, taps.
+
+    Attributes:
+        words: of a record.
+        difference: the word whose upper bits are the difference of the channel's addend, and by how many bits it is to
+            be shifted: that of the last taps where these leave 16 bits or more, else one behind them. None where no
+            channel has an addend of its own.
+    """
+
+    words: int
+    difference: tuple[int, int] | None
+
+
+def record_of(window: Window, narrow: bool, *, own: bool) -> Record:
+    """The record of a channel; ``own``: whether there are addends of channels' own."""
+    taps = window.kernel[0] * window.kernel[1]
+    words = _HEADER_WORDS + (-(-taps // WORD) if narrow else len(taps_of(window)))
+    if not own:
+        return Record(words=words, difference=None)
+    if narrow and taps % WORD in (1, 2):
+        return Record(words=words, difference=(words - 1, 8 * (taps % WORD)))
+    return Record(words=words + 1, difference=(words, 0))
+
+
+def with_room_for_own_addends(layer: WeightedLayer) -> WeightedLayer:
+    """The layer with channels proved by biases and addends of their own; sums that may be packed remain so."""
+    if layer.form.all_proved or not bool(layer.form.proved.any()):
+        return layer
+    room = OFFSET - 1 - _largest(layer)
+    least, greatest = accumulator_range(layer.weights, layer.bias, *INT8_RANGE)
+    most = np.where(room >= 0, room, 2 * OFFSET)
+    return replace(layer, form=_with_own_addends(layer.form, least.tobytes(), greatest.tobytes(), most.tobytes()))
+
+
+@lru_cache(maxsize=1024)
+def _with_own_addends(form: RequantForm, least: bytes, greatest: bytes, room: bytes) -> RequantForm:
+    """``with_own_addends`` on the bytes of arrays: bands of a layer share one form."""
+    return with_own_addends(form, *(np.frombuffer(values, np.int64) for values in (least, greatest, room)))
+
+
 def packable(layer: WeightedLayer) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """For each channel whether no sum, nor any part of it, reaches 2^20, the room of a field."""
-    sums = np.abs(layer.weights).sum(axis=1) * -INT8_RANGE[0] + np.abs(layer.bias)
-    return np.asarray(sums < OFFSET)
+    return np.asarray(_largest(layer) + np.abs(layer.form.offsets) < OFFSET)
+
+
+def _largest(layer: WeightedLayer) -> Int64Array:
+    """How far from 0 the sums of each channel, and all parts of them, stay."""
+    return np.asarray(np.abs(layer.weights).sum(axis=1) * -INT8_RANGE[0] + np.abs(layer.bias))
 
 
 def _refusal(window: Window, narrow: bool) -> str | None:
@@ -176,6 +228,7 @@ def _form(
             lo=tail.lo,
             hi=tail.hi,
         ),
+        difference=None,
         segments=segments[0],
         float_segments=segments[tail.integer],
         integer=tail.integer,

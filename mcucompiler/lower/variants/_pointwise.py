@@ -16,11 +16,11 @@ from mcucompiler.lower.types import (
     ScratchArg,
     kernel,
 )
+from mcucompiler.lower.variants._product_weights import weights_of
 from mcucompiler.lower.variants._products import (
     Blocking,
     PackedLayer,
     choose_blocking,
-    narrow_layer,
     pack_layer,
     stream_comment,
 )
@@ -112,7 +112,7 @@ def _blocking(layer: WeightedLayer, shape: PointwiseShape, optimize: str) -> Blo
     return choose_blocking(
         shape.rows,
         inputs,
-        narrow_layer(layer),
+        weights_of(layer),
         contiguous=True,
         outputs=outputs,
         out_stride=shape.out_stride,

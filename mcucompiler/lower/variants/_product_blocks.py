@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
-from mcucompiler.machine.blocks.products import ProductForm
+from mcucompiler.machine.blocks.product_blocks import ProductForm
 
 PORTABLE_STEPS = 2
 """Steps of two inputs in the body of the loop."""
@@ -15,11 +15,18 @@ PORTABLE_STEPS = 2
 
 @dataclass(frozen=True, slots=True)
 class Unpack:
-    """A word of the stream that becomes the weights of one (wide) or two (narrow) outputs."""
+    """A word of the stream that becomes the weights of one (wide) or two (narrow) outputs.
+
+    Attributes:
+        offset: of the word.
+        weights: names.
+        stacked: whether the second output's weights are the word itself.
+    """
 
     kind: ClassVar[str] = "unpack"
     offset: int
     weights: tuple[str, ...]
+    stacked: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +70,15 @@ class Output:
         index_word: word behind the weights that holds the channel's index.
         high: whether in its high half.
         sums: accumulator of each pixel.
+        below: in stacked weights, for the second output of a pair the accumulators of the first one: with these
+            subtracted, its own are raised sums. Else empty.
     """
 
     channel: int
     index_word: int
     high: bool
     sums: tuple[str, ...]
+    below: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,12 +127,12 @@ class Block:
 
 
 @lru_cache(maxsize=256)
-def portable_body(pixels: int, channels: int, words: int, direct: bool) -> tuple[Operation, ...]:
+def portable_body(pixels: int, channels: int, words: int, *, direct: bool, stacked: bool) -> tuple[Operation, ...]:
     """What the body of the loop does; ``words`` of weights a step."""
-    return tuple(op for step in range(PORTABLE_STEPS) for op in _step(step, pixels, channels, words, direct))
+    return tuple(op for step in range(PORTABLE_STEPS) for op in _step(step, pixels, channels, words, direct, stacked))
 
 
-def _step(step: int, pixels: int, channels: int, words: int, direct: bool) -> list[Operation]:
+def _step(step: int, pixels: int, channels: int, words: int, direct: bool, stacked: bool) -> list[Operation]:
     """One step of two inputs: the inputs are loaded first where several words of weights share them."""
     per_word = channels // words
     columns = [Column(step * pixels + p, f"x{p}" if words > 1 else "x") for p in range(pixels)]
@@ -135,7 +145,7 @@ def _step(step: int, pixels: int, channels: int, words: int, direct: bool) -> li
     for word in range(words):
         members = [word * per_word + c for c in range(per_word)]
         names = tuple(f"w{c}" for c in range(per_word))
-        ops.append(Unpack(step * words + word, names))
+        ops.append(Unpack(step * words + word, names, stacked))
         for pixel, column in enumerate(columns):
             if words == 1 and not direct:
                 ops.append(column)

@@ -16,12 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcucompiler.ir.graph import Array
-from mcucompiler.lower.packing import BlockCounts, Channels, arrange_blocks, is_narrow, pack_stream
+from mcucompiler.lower.packing import BlockCounts, pack_stream
 from mcucompiler.lower.types import ConstantArg, ConstantArray
 from mcucompiler.lower.variants._product_blocks import PORTABLE_STEPS, Block, Output, portable_body
+from mcucompiler.lower.variants._product_weights import Weights, arranged, channels_of, raised_form
 from mcucompiler.lower.variants._tail import Tail, tail_of
 from mcucompiler.lower.variants._weighted import Int64Array, WeightedLayer, later
-from mcucompiler.machine.blocks.products import FARTHEST, Effort, ProductForm, product_function
+from mcucompiler.machine.blocks.product_blocks import FARTHEST, ProductForm
+from mcucompiler.machine.blocks.products import Effort, product_function
 from mcucompiler.words import counted
 
 _BODY, _REST_BODY = 12, 4  # steps in the body of the loop over inputs, for most pixels and for those left over
@@ -30,7 +32,7 @@ _WHOLE_OWN_BODY, _OWN_BODY = 16, 16  # the same in kernels of one layer
 _SMALL_BODY = 4  # steps in the body of all loops, and of sums without one, where size counts more than speed
 _THREES = (6, 9)  # so many pixels are done by threes as quickly as by fours and the rest, in less code
 _LEAN_BYTES = 2048  # of scratch, where little of it counts more than speed
-_SINGLE_PIXEL = {4: (6.2, 24.0), 6: (8.7, 30.0)}  # estimated cycles of a step and of a tail, by output channels
+_SINGLE_PIXEL = {4: (5.0, 21.0), 6: (7.0, 27.0)}  # estimated cycles of a step and of a tail, by output channels
 _WIDE_STEP, _WIDE_BLOCK = 3, 40  # instructions of the portable form besides loads and products
 _TAIL_COST = {"integer": 3, "float": 9}  # instructions of an output element in the portable form
 _PORTABLE_STACK_BYTES = 80
@@ -47,6 +49,7 @@ class Blocking:
         channels: output channels at a time.
         steps: steps of two inputs, padding included; even.
         narrow: whether weights are packed as bytes.
+        stacked: whether these are stacked, which saves an instruction a step and costs one for a pixel.
         pixels: pixels in all.
         direct: whether a single pixel is read as bytes from where it lies.
         stride: elements from a pixel of the output to the next, None where it is an argument.
@@ -59,6 +62,7 @@ class Blocking:
     channels: int
     steps: int
     narrow: bool
+    stacked: bool
     pixels: int
     direct: bool
     stride: int | None
@@ -111,6 +115,7 @@ class Blocking:
             head=head,
             unroll=unroll,
             direct=self.direct,
+            stacked=self.stacked,
             integer=tail.integer,
             floating=tail.floating,
             stride=self._stride(pixels),
@@ -124,7 +129,7 @@ class Blocking:
         return Block(
             pixels=pixels,
             channels=self.channels,
-            body=portable_body(pixels, self.channels, words, self.direct),
+            body=portable_body(pixels, self.channels, words, direct=self.direct, stacked=self.stacked),
             stream_words=PORTABLE_STEPS * words,
             column_step=PORTABLE_STEPS * (2 if self.direct else pixels),
             direct=self.direct,
@@ -134,6 +139,7 @@ class Blocking:
                     index_word=self.channels + channel // 2,
                     high=channel % 2 == 1,
                     sums=tuple(f"a{channel}{pixel}" for pixel in range(pixels)),
+                    below=tuple(f"a{channel - 1}{pixel}" for pixel in range(pixels * self.stacked * (channel % 2))),
                 )
                 for channel in range(self.channels)
             ),
@@ -182,7 +188,8 @@ class Blocking:
         done = product_function(form)
         loop = f", {done.loop.cycles:g} an iteration of {counted(form.unroll, 'step')}" if form.unroll else ""
         head = f"{done.head.cycles:g} for {counted(form.head, 'step')}"
-        return f"{kind} in scheduled assembly; estimated cycles: {head}{loop}"
+        weights = ", stacked weights" if self.stacked else ""
+        return f"{kind} in scheduled assembly{weights}; estimated cycles: {head}{loop}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -205,7 +212,7 @@ class PackedLayer:
 def choose_blocking(
     pixels: int,
     inputs: int,
-    narrow: bool,
+    weights: Weights,
     *,
     contiguous: bool = False,
     outputs: int = 4,
@@ -219,7 +226,7 @@ def choose_blocking(
     Args:
         pixels: output pixels, or rows of a matrix.
         inputs: products in a sum.
-        narrow: whether the weights fit int8.
+        weights: what they allow.
         contiguous: whether a pixel's inputs lie side by side, so that a single pixel needs no columns.
         outputs: output channels.
         out_stride: elements from a pixel of the output to the next.
@@ -233,9 +240,10 @@ def choose_blocking(
     return Blocking(
         whole=whole,
         rest=pixels % whole,
-        channels=_channels_at_a_time(whole, steps, outputs, narrow),
+        channels=_channels_at_a_time(whole, steps, outputs, weights.narrow),
         steps=steps,
-        narrow=narrow,
+        narrow=weights.narrow,
+        stacked=weights.stackable and steps > whole,
         pixels=pixels,
         direct=contiguous and pixels == 1 and inputs % 4 == 0,  # no read beyond the inputs
         stride=_literal_stride(whole, out_stride, not shared or (steps <= unrolled and optimize != "size")),
@@ -287,13 +295,20 @@ def pack_layer(
     Channel n of the layer lies at ``index[n]`` in an output pixel; one behind the other without ``index``.
     """
     size = len(layer.weights) // groups
+    raised = raised_form(layer) if blocking.stacked else None
     places = np.arange(len(layer.weights)) if index is None else index
     parts = [slice(group * size, (group + 1) * size) for group in range(groups)]
-    counts = [arrange_blocks(layer.form.proved[part], blocking.channels) for part in parts]
+    counts = arranged(layer, raised, parts, blocking.channels)
 
     def stream(layer: WeightedLayer) -> Array:
         packed = [
-            pack_stream(_channels_of(layer, part, places), count, steps=blocking.steps, narrow=blocking.narrow)
+            pack_stream(
+                channels_of(layer, part, places, raised),
+                count,
+                steps=blocking.steps,
+                narrow=blocking.narrow,
+                stacked=blocking.stacked,
+            )
             for part, count in zip(parts, counts, strict=True)
         ]
         return np.concatenate([np.array(shape, np.uint32), *packed])
@@ -312,17 +327,6 @@ def pack_layer(
     )
 
 
-def _channels_of(layer: WeightedLayer, part: slice, places: Int64Array) -> Channels:
-    return Channels(
-        weights=layer.weights[part],
-        bias=layer.bias[part],
-        multipliers=layer.integer_bits[part],
-        float_bits=layer.float_bits[part],
-        proved=layer.form.proved[part],
-        index=places[part],
-    )
-
-
 def stream_comment(blocking: Blocking) -> str:
     """What the stream holds, for the reader of the C."""
     kind = "bytes" if blocking.narrow else "halfwords"
@@ -330,8 +334,3 @@ def stream_comment(blocking: Blocking) -> str:
         f"numbers of blocks; for each {blocking.channels} output channels: biases, "
         f"weights as {kind} by pairs of inputs, multipliers, channel indices"
     )
-
-
-def narrow_layer(layer: WeightedLayer) -> bool:
-    """Whether the layer's weights are packed as bytes."""
-    return is_narrow(layer.weights)

@@ -13,11 +13,14 @@ import numpy.typing as npt
 from mcucompiler.ir.graph import INTEGER_RANGES, Array, Tensor
 from mcucompiler.lower.types import Exactness, NodeContext, Stored
 from mcucompiler.numerics.integer_form import RequantForm, accumulator_range, find_requant_form
-from mcucompiler.numerics.requantize import conv_multiplier, wrap32
+from mcucompiler.numerics.requantize import conv_multiplier, requantize, wrap32
 from mcucompiler.ops.base import Clamp
 
+Float32Array = npt.NDArray[np.float32]
 Int64Array = npt.NDArray[np.int64]
 
+_UNIT_BITS = 16
+"""Fraction bits that an output may have in a bias that is exact in float32."""
 INT8_RANGE = INTEGER_RANGES["int8"]
 FLOAT_FLAG = 0x80000000  # multipliers are positive
 
@@ -86,14 +89,40 @@ def weighted_layer(context: NodeContext, clamp: Clamp | None) -> WeightedLayer:
     channels = len(weights)
     given = context.constant(2)
     bias = np.zeros(channels, np.int64) if given is None or given.data is None else given.data.astype(np.int64)
-    lo, hi = bounds(clamp)
-    least, greatest = accumulator_range(weights, bias, INT8_RANGE[0] - x.quant.z, INT8_RANGE[1] - x.quant.z)
-    multipliers = _multipliers(x, w, y)
-    form = _requant_form(
-        multipliers.tobytes(), y.quant.z, lo, hi, least.tobytes(), greatest.tobytes(), context.options.exact
-    )
+    output = (y.quant.z, *bounds(clamp))
+    reach = (INT8_RANGE[0] - x.quant.z, INT8_RANGE[1] - x.quant.z)
+    weights, bias, factor = _without_idle_weights(weights, bias, _multipliers(x, w, y), reach, output)
+    least, greatest = accumulator_range(weights, bias, *reach)
+    form = _requant_form(factor.tobytes(), *output, least.tobytes(), greatest.tobytes(), context.options.exact)
     folded = wrap32(bias - x.quant.z * weights.sum(axis=1)).astype(np.int64)
     return WeightedLayer(weights=weights, bias=folded, form=form, zero_point=x.quant.z)
+
+
+def _without_idle_weights(
+    weights: Int64Array, bias: Int64Array, factor: Float32Array, reach: tuple[int, int], output: tuple[int, int, int]
+) -> tuple[Int64Array, Int64Array, Float32Array]:
+    """The same outputs, with weights of 0 in channels whose output never changes, as those that training let die.
+
+    Their biases and scales are often extreme. Here they become a power of two that is like the others' scales, and a
+    bias that gives the output exactly, so that they do not restrict how the layer is computed.
+
+    Args:
+        weights: [M, K].
+        bias: [M].
+        factor: [M], from sum to output.
+        reach: least and greatest input less zero point.
+        output: zero point, least and greatest output.
+    """
+    first, last = (requantize(acc, factor, *output) for acc in accumulator_range(weights, bias, *reach))
+    idle = first == last
+    others = factor[~idle & (factor > 0)]
+    exponent = int(np.floor(np.log2(others.min()))) if others.size else -_UNIT_BITS // 2
+    bits = min(max(-exponent, 0), _UNIT_BITS)
+    return (
+        np.where(idle[:, None], 0, weights),
+        np.where(idle, (first.astype(np.int64) - output[0]) << bits, bias),
+        np.where(idle, np.float32(2.0**-bits), factor),
+    )
 
 
 @lru_cache(maxsize=1024)

@@ -28,11 +28,11 @@ from mcucompiler.lower.variants._pointwise import (
     PointwiseShape,
     pointwise_call,
 )
+from mcucompiler.lower.variants._product_weights import weights_of
 from mcucompiler.lower.variants._products import (
     Blocking,
     PackedLayer,
     choose_blocking,
-    narrow_layer,
     pack_layer,
     stream_comment,
 )
@@ -100,7 +100,7 @@ class GeneralConv:
         blocking = choose_blocking(
             window.pixels_out,
             window.inputs,
-            narrow_layer(layer),
+            weights_of(layer, window.groups),
             outputs=window.group_out,
             out_stride=window.out_stride,
             shared=False,

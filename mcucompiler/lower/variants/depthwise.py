@@ -28,7 +28,7 @@ from mcucompiler.ir.graph import Array
 from mcucompiler.lower.packing import is_narrow
 from mcucompiler.lower.types import ConstantArray, Kernel, KernelCall, NodeContext, Overlap, kernel
 from mcucompiler.lower.variants._conv import layer_of, plane_arguments, plane_params
-from mcucompiler.lower.variants._depthwise_form import scheduled_form, trimmed
+from mcucompiler.lower.variants._depthwise_form import record_of, scheduled_form, trimmed, with_room_for_own_addends
 from mcucompiler.lower.variants._pointwise import INCLUDES
 from mcucompiler.lower.variants._rows import (
     MOST_OPERATIONS,
@@ -77,6 +77,7 @@ class Depthwise:
     def lower(self, context: NodeContext) -> KernelCall:
         """One channel after the other."""
         window, layer = trimmed(window_of(context), layer_of(context))
+        layer = with_room_for_own_addends(layer)
         proved = layer.form.proved
         tail = own_tail(layer.form)
         plane, blocks = plane_of(window), row_blocks(window)
@@ -86,7 +87,7 @@ class Depthwise:
         form = scheduled_form(window, layer, tail, narrow=narrow, rows=rows)
         effort = _effort(window, plane, blocks, tail, form, int(proved.sum()))
         return KernelCall(
-            kernel=_kernel(window, tail, form, narrow=narrow, in_scratch=in_scratch, rows=rows),
+            kernel=_kernel(window, layer, tail, form, in_scratch=in_scratch, rows=rows),
             arguments=plane_arguments(layer, _records(layer, window, narrow), tail),
             variant=self.name,
             overlaps=_overlaps(window, rows),
@@ -110,9 +111,11 @@ def _reason(form: DepthwiseForm | str) -> str:
 
 
 def _kernel(
-    window: Window, tail: Tail, form: DepthwiseForm | str, *, narrow: bool, in_scratch: bool, rows: bool
+    window: Window, layer: WeightedLayer, tail: Tail, form: DepthwiseForm | str, *, in_scratch: bool, rows: bool
 ) -> Kernel:
     plane, blocks = plane_of(window), row_blocks(window)
+    narrow = is_narrow(layer.weights)
+    record = record_of(window, narrow, own=layer.form.own_addends)
     return kernel(
         "depthwise",
         f"dwconv{window.label}" + (f"_x{window.group_out}" if window.group_out > 1 else "") + "_band" * rows,
@@ -129,8 +132,9 @@ def _kernel(
         crowded="volatile " if blocks[0].outputs > _ROOMY else "",
         blocks=blocks,
         tail=tail,
-        record_words=2 + _weight_words(window, narrow),
-        image_words=window.channels_out * (2 + _weight_words(window, narrow)),
+        difference=record.difference,
+        record_words=record.words,
+        image_words=window.channels_out * record.words,
         image_in=window.ifmap[0] * window.ifmap[1] * window.in_stride,
         image_out=window.ofmap[0] * window.ofmap[1] * window.out_stride,
         row_in=window.ifmap[1] * window.in_stride,
@@ -147,17 +151,17 @@ def _overlaps(window: Window, rows: bool) -> tuple[Overlap, ...]:
     return (Overlap(input=0, output=0, same=True),) if same_places and fits else ()
 
 
-def _weight_words(window: Window, narrow: bool) -> int:
-    return -(-window.kernel[0] * window.kernel[1] // 4) if narrow else len(taps_of(window))
-
-
 def _records(layer: WeightedLayer, window: Window, narrow: bool) -> ConstantArray:
-    """For each channel: bias, multiplier (bit 31 set for a float one), taps as bytes or, beyond int8, as pairs."""
+    """For each channel: bias, multiplier (bit 31 set for a float one), taps as bytes or, beyond int8, as pairs.
+
+    The differences of the channels' addends, where there are any, are in the upper bits of the last word.
+    """
     return ConstantArray(
         label="weights",
         ctype="uint32_t",
         given=later(layer, lambda layer: _words(layer, window, narrow)),
-        comment=f"for each channel: bias, multiplier (bit 31: float32), taps as {'bytes' if narrow else 'pairs'}",
+        comment=f"for each channel: bias, multiplier (bit 31: float32), taps as {'bytes' if narrow else 'pairs'}"
+        + ", difference of the addend" * layer.form.own_addends,
     )
 
 
@@ -165,15 +169,22 @@ def _words(layer: WeightedLayer, window: Window, narrow: bool) -> Array:
     """The values of ``_records``, channel by channel."""
     channels, taps = layer.weights.shape
     if narrow:
-        octets = np.zeros((channels, _weight_words(window, narrow) * 4), np.int8)
+        octets = np.zeros((channels, -(-taps // 4) * 4), np.int8)
         octets[:, :taps] = layer.weights
         weights = octets.view("<u4")
     else:
         padded = np.concatenate([layer.weights, np.zeros((channels, 1), np.int64)], axis=1)
         halves = np.array([(low, taps if high is None else high) for low, high in taps_of(window)])
         weights = np.ascontiguousarray(padded[:, halves].astype("<i2")).view("<u4").reshape(channels, -1)
-    words = [(layer.bias & 0xFFFFFFFF).astype(np.uint32)[:, None], layer.record_bits[:, None], weights]
-    return np.concatenate(words, axis=1).reshape(-1)
+    record = record_of(window, narrow, own=layer.form.own_addends)
+    table = np.zeros((channels, record.words), np.uint32)
+    table[:, 0] = layer.bias + layer.form.offsets & 0xFFFFFFFF
+    table[:, 1] = layer.record_bits
+    table[:, 2 : 2 + weights.shape[1]] = weights
+    if record.difference is not None:
+        word, shift = record.difference
+        table[:, word] |= layer.form.differences.view(np.uint32) << np.uint32(shift)
+    return table.reshape(-1)
 
 
 def _effort(

@@ -86,8 +86,18 @@ class Taps:
     packed: bool
 
 
-def channel_start(taps: Taps, rows: int, offsets: RowFrame) -> Block:
-    """What the record of a channel (r0) says, to the frame: starts of sums, multiplier, so many rows of taps."""
+def channel_start(
+    taps: Taps, rows: int, offsets: RowFrame, difference: tuple[int, int] | None = None, common: int = 0
+) -> Block:
+    """What the record of a channel (r0) says, to the frame.
+
+    Args:
+        taps: how they lie.
+        rows: of taps that are unpacked.
+        offsets: in the frame, of the starts of sums, the multiplier and the taps.
+        difference: word and shift, as in ``DepthwiseForm``.
+        common: where the frame has the addend to which it is added.
+    """
     block = Block("start of a depthwise channel")
     frame = block.live_in("frame", register="sp", alias="frame", keep=True)
     record = block.live_in("record", register="r0", alias="w", keep=True)
@@ -100,6 +110,9 @@ def channel_start(taps: Taps, rows: int, offsets: RowFrame) -> Block:
     else:
         block.store(bias, frame, offsets.start)
     block.store(block.load(record, WORD), frame, offsets.multiplier)
+    if difference is not None:
+        word, shift = block.load(record, WORD * difference[0]), ("asr", difference[1]) if difference[1] else None
+        block.store(block.add(block.load(frame, common), word, shift), frame, offsets.addend)
     for row in range(rows):
         first = WORD * row * len(taps.words)
         _unpack(block, taps, (record, HEADER + row * taps.columns), (frame, offsets.taps + first))

@@ -50,6 +50,8 @@ class DepthwiseForm:
 
     Attributes:
         row: what the parts of its rows are specialized to.
+        difference: the word of a channel's record that is added to the addend, and by how many bits it is shifted right
+            before; None where the addend holds for all channels.
         segments: of a row of a channel with an integer tail.
         float_segments: of one with a float tail; the same where there are no others, else small parts.
         integer: whether there are channels with an integer tail.
@@ -66,6 +68,7 @@ class DepthwiseForm:
     """
 
     row: RowForm
+    difference: tuple[int, int] | None
     segments: tuple[Segment, ...]
     float_segments: tuple[Segment, ...]
     integer: bool
@@ -98,24 +101,34 @@ class Frame:
     part_end: int
     size: int
     in_zero: int
+    addend: int
     out_zero: int
 
 
 def frame_of(form: DepthwiseForm) -> Frame:
     """The frame of a form."""
     inputs = ("source", "channel") if form.lines.rows else ("channel", "source")
+    own = WORD * (form.difference is not None)
     names = (*inputs, "target", "target_end", "plane", "plane_first", "weights", "lines_end", "rows_end", "part_end")
     start = WORD * len(form.taps.words) * form.row.kernel[0]
     first = start + 4 * WORD
-    buffer = first + WORD * len(names)
+    buffer = first + WORD * len(names) + own
     most = max(len(segment.part.outputs) for segment in form.float_segments) if form.floating else 0
     size = -(-(buffer + WORD * most + 4) // 8) * 8 - 4  # with nine saved registers a multiple of 8
     arguments = size + WORD * (len(SAVED) + 1)
     addend = arguments + WORD
     return Frame(
-        row=RowFrame(taps=0, start=start, multiplier=start + 8, output=start + 12, addend=addend, sums=buffer),
+        row=RowFrame(
+            taps=0,
+            start=start,
+            multiplier=start + 8,
+            output=start + 12,
+            addend=buffer - own if own else addend,
+            sums=buffer,
+        ),
         size=size,
         in_zero=arguments,
+        addend=addend,
         out_zero=addend + WORD * form.integer,
         **{name: first + WORD * number for number, name in enumerate(names)},
     )

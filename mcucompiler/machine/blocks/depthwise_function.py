@@ -118,7 +118,9 @@ def _taps(text: Text, form: DepthwiseForm, frame: Frame) -> None:
     """The channel's record: what sums start with, its multiplier, its taps."""
     at_once = form.row.kernel[0] * form.row.kernel[1] <= _TAPS_AT_ONCE
     text.put("all", f"ldr r0, [sp, #{frame.weights}]")
-    text.code("all", text.compiled(channel_start, form.taps, form.row.kernel[0] if at_once else 0, frame.row))
+    rows = form.row.kernel[0] if at_once else 0
+    start = (form.taps, rows, frame.row, form.difference, frame.addend)
+    text.code("all", text.compiled(channel_start, *start))
     text.put("all", f"add r1, r0, #{WORD * form.record_words}", f"str r1, [sp, #{frame.weights}]")
     if at_once:
         return
