@@ -80,7 +80,7 @@ def _candidates(bands: Sequence[Band], inside: Sequence[str], unit_bytes: Mappin
             if band.writes in inside and reading.tensor in inside and reading.tensor in made:
                 if alike:
                     yield Guest(tensor=band.writes, host=reading.tensor, lead=0, stride=1)
-                elif band.rows == band.units == 1:
+                elif band.rows == 1 and reading.span is None:  # whole rows of one over whole rows of the other
                     yield Guest(tensor=band.writes, host=reading.tensor, lead=reading.first, stride=reading.step)
 
 

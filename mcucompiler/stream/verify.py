@@ -78,26 +78,38 @@ def _structure(call: StreamCall, graph: Graph) -> Iterator[str]:
         made = next((rows.height for rows in call.rows if rows.tensor == band.writes), band.height)
         if band.height != made or band.runs % band.units:
             yield f"{band.node.name!r} makes {band.runs} times {band.rows} of the {made} rows of {band.writes!r}"
-        if any(rows.tensor == band.writes and rows.units != band.units for rows in call.rows):
-            yield f"{band.node.name!r} makes {band.units} strips of a row of {band.writes!r}, which has another number"
     for rows in call.rows:
-        if rows.units < 1 or rows.row_bytes % rows.units or rows.tail < 0:
-            yield f"a row of {rows.tensor!r} cannot be {rows.units} strips"
         tensor = graph.tensors.get(rows.tensor)
         if tensor is not None and rows.pitch * rows.height != tensor.size_bytes:
             yield f"{rows.height} rows of {rows.pitch} bytes are not all of {rows.tensor!r}"
         if rows.column < 0 or rows.column + rows.row_bytes > rows.pitch:
             yield f"{rows.row_bytes} bytes from {rows.column} are not within a row of {rows.tensor!r}"
-    yield from _scratch(call)
+    broken = list(_strips(call))
+    yield from broken or _scratch(call)
+
+
+def _strips(call: StreamCall) -> Iterator[str]:
+    """Rows must be whole strips, as many as the bands make that write them."""
+    for rows in call.rows:
+        if rows.units < 1 or rows.row_bytes % rows.units or rows.tail < 0:
+            yield f"a row of {rows.tensor!r} cannot be {rows.units} strips"
+    for band in call.bands:
+        if any(rows.tensor == band.writes and rows.units != band.units for rows in call.rows):
+            yield f"{band.node.name!r} makes {band.units} strips of a row of {band.writes!r}, which has another number"
+        for span in (reading.span for _, reading in band.readings if reading.span is not None):
+            if span.strips < 1 or span.units < 1 or span.width % span.units:
+                yield f"{band.node.name!r} reads {span.width} columns in {span.units} strips"
 
 
 def _scratch(call: StreamCall) -> Iterator[str]:
     """Rings, the kernels' scratch and the counters must lie in the stream's scratch."""
-    names = {rows.tensor for rows in call.rows}
+    known = {rows.tensor: rows for rows in call.rows}
     for rows in call.rows:
         if rows.guest_of is not None:
-            if rows.guest_of not in names:
+            if rows.guest_of not in known:
                 yield f"{rows.tensor!r} is a guest of {rows.guest_of!r}, which has no rows"
+            elif (rows.lead, rows.stride) != (0, 1) and known[rows.guest_of].offset is None:
+                yield f"{rows.tensor!r} is a guest in other rows of {rows.guest_of!r}, which are no ring"
         elif rows.offset is not None and (rows.offset < 0 or rows.slots < 1):
             yield f"the ring of {rows.tensor!r} has {rows.slots} rows at {rows.offset}"
         elif rows.offset is not None and rows.offset + _ring_bytes(rows) > call.scratch_bytes:
@@ -189,20 +201,19 @@ class _Replay:
 
     def _address(self, name: str, row: int, begin: int = 0) -> int:
         """Where the C program has a byte of a row of a tensor."""
-        rows: Rows = self.rows[name]
+        rows = self.rows[name]
+        strip, rest = divmod(begin, rows.row_bytes // rows.units)
+        return self._unit(name, row * rows.units + strip) + rest
+
+    def _unit(self, name: str, number: int) -> int:
+        """Where the C program has a row of a tensor, or a strip of one; these are counted through all rows."""
+        rows = self.rows[name]
         if rows.guest_of is not None:
-            if rows.units == 1:
-                return self._address(rows.guest_of, rows.lead + row * rows.stride) + begin
-            strip, rest = divmod(begin, rows.row_bytes // rows.units)
-            host = self.rows[rows.guest_of]
-            return self._address(rows.guest_of, row, strip * (host.row_bytes // host.units)) + rest
+            return self._unit(rows.guest_of, rows.lead + number * rows.stride)
         if rows.offset is None:
             spacing = rows.pitch if rows.pieces == 1 else rows.row_bytes // rows.pieces
-            return self.around.starts[name] + row * spacing + rows.column + begin
-        if rows.units == 1:
-            return self.around.scratch + rows.offset + row % rows.slots * rows.row_bytes + begin
-        ring = rows.slots * (rows.row_bytes // rows.units)
-        return self.around.scratch + rows.offset + (row * rows.row_bytes + begin) % ring
+            return self.around.starts[name] + rows.column + number * (spacing // rows.units)
+        return self.around.scratch + rows.offset + number % rows.slots * (rows.row_bytes // rows.units)
 
     def _carry(self, band: Band, run: int, who: str) -> Iterator[str]:
         """A column must be where it is taken from, and may not lie where it is taken to."""
@@ -249,6 +260,7 @@ class _Replay:
     def _agrees(self, band: Band, number: int, reading: Reading, run: int, who: str) -> Iterator[str]:
         """The rows that the run is given must be those that the operator reads."""
         node, first_made = band.node, run // band.units * band.rows
+        yield from self._agrees_in_strips(band, number, reading, run, who)
         if band.sums is not None:
             yield from self._adds(band, reading, run, who)
             return
@@ -263,7 +275,6 @@ class _Replay:
         elif meant != (first, first + reading.count):
             yield f"{who} is given the rows {first} to {first + reading.count} of {reading.tensor!r} but reads {meant}"
         yield from self._agrees_in_columns(band, number, reading, who)
-        yield from self._agrees_in_strips(band, number, reading, run, who)
         height = self.rows[reading.tensor].height
         outside = first < 0 or first + reading.count > height
         if outside and reading.access not in (Access.POINTERS, Access.EACH):

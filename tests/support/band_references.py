@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What operators mean on a few rows of an image."""
+"""What operators mean on a few rows, or a few columns of these, of an image."""
 
 from __future__ import annotations
 
@@ -12,11 +12,26 @@ from mcucompiler.ir.graph import Array, Graph, Node, Tensor
 from mcucompiler.ops import AveragePool, Conv, MaxPool
 
 
-def apply(node: Node, tensors: list[Tensor | None], target: Tensor, values: list[Array | None]) -> tuple[Array, ...]:
-    """The operator on a band, which has all its rows and so no padding above or below."""
+def apply(
+    node: Node,
+    tensors: list[Tensor | None],
+    target: Tensor,
+    values: list[Array | None],
+    sides: tuple[int, int] | None = None,
+) -> tuple[Array, ...]:
+    """The operator on a band, which has all its rows and so no padding above or below.
+
+    Args:
+        node: the layer.
+        tensors: its inputs, as the band has them.
+        target: what the band makes.
+        values: of the inputs.
+        sides: columns of padding at the left and at the right; None for those of the layer.
+    """
     op = node.op
     if isinstance(op, Conv | MaxPool | AveragePool):
-        op = replace(op, pads=(0, op.pads[1], 0, op.pads[3]))
+        left, right = (op.pads[1], op.pads[3]) if sides is None else sides
+        op = replace(op, pads=(0, left, 0, right))
     return op.reference(tensors, (target,), values)
 
 

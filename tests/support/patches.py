@@ -8,12 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 from hypothesis import strategies as st
 
-from mcucompiler.lower.types import LoweredStep
-from mcucompiler.stream.compose import GroupChoice, with_streams
-from mcucompiler.stream.plans import Plan, plan_lowered
+from mcucompiler.stream.compose import GroupChoice
+from mcucompiler.stream.plans import Plan
 from mcucompiler.stream.types import PatchesCall
 from tests.support.networks import Network
-from tests.support.streams import Subject
+from tests.support.streams import Subject, divided_plans
 
 
 def bottlenecks(width: int = 19, dtype: type = np.int8) -> bytes:
@@ -37,24 +36,7 @@ def in_columns(subject: Subject, columns: int, *, lean: bool = False) -> Plan:
 @st.composite
 def patched_plans(draw: st.DrawFn, subject: Subject) -> Plan:
     """A plan with random groups in column bands, where they can be."""
-    streams: dict[GroupChoice, LoweredStep] = {}
-    first = 0
-    while first < subject.steps:
-        stop = draw(st.integers(first + 1, subject.steps))
-        columns, lean = draw(st.sampled_from((2, 3, 4))), draw(st.booleans())
-        found = (
-            (choice, step)
-            for end in range(stop, first, -1)
-            for choice in [GroupChoice(first=first, stop=end, columns=columns, lean=lean)]
-            if (step := subject.composer.stream(choice)) is not None
-        )
-        choice, step = next(found, (None, None))
-        if choice is None or step is None:
-            first += 1
-        else:
-            streams[choice] = step
-            first = choice.stop
-    return plan_lowered(with_streams(subject.composer, streams))
+    return draw(divided_plans(subject, {"columns": st.sampled_from((2, 3, 4)), "lean": st.booleans()}))
 
 
 def patches(plan: Plan) -> Iterator[tuple[int, PatchesCall]]:

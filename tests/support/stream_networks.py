@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from hypothesis import strategies as st
@@ -32,18 +33,43 @@ def max_pool(n: Network, x: Value, kernel: tuple[int, int], strides: tuple[int, 
     return n.direct("MaxPool", x, (*x.shape[:2], *spatial), **attributes)
 
 
+LAYERS = tuple(
+    "plain plain depthwise pointwise pool bottleneck bottleneck shortcut branches merge upsample gate".split()
+)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What random networks are made of.
+
+    Attributes:
+        widths: columns of an input.
+        windows: rows, and columns, of a convolution's window.
+        channels: of a convolution.
+        layers: what the networks are made of.
+    """
+
+    widths: st.SearchStrategy[int]
+    windows: st.SearchStrategy[int]
+    channels: st.SearchStrategy[int]
+    layers: tuple[str, ...] = LAYERS
+
+
+SMALL = Sizes(st.integers(2, 9), st.integers(1, 3), st.sampled_from((1, 3, 4, 5, 8, 12, 17, _MOST_CHANNELS)))
+
+
 class _Grower:
     """Adds random layers to a network."""
 
-    def __init__(self, draw: st.DrawFn, network: Network) -> None:
-        self.draw, self.network = draw, network
+    def __init__(self, draw: st.DrawFn, network: Network, sizes: Sizes) -> None:
+        self.draw, self.network, self.sizes = draw, network, sizes
         self.values: list[Value] = []
 
     def number(self, least: int, most: int) -> int:
         return self.draw(st.integers(least, most))
 
     def input(self) -> None:
-        shape = (1, self.number(1, 5), self.number(4, _MOST_ROWS), self.number(2, 9))
+        shape = (1, self.number(1, 5), self.number(4, _MOST_ROWS), self.draw(self.sizes.widths))
         self.values.append(self.network.input(shape))
 
     def recent(self) -> Value:
@@ -52,11 +78,11 @@ class _Grower:
         return self.draw(st.sampled_from(images[-3:]))
 
     def channels(self) -> int:
-        return self.draw(st.sampled_from((1, 3, 4, 5, 8, 12, 17, _MOST_CHANNELS)))
+        return self.draw(self.sizes.channels)
 
     def window(self, x: Value) -> dict[str, list[int]]:
         """Strides, dilations and asymmetric pads of a convolution whose kernel is returned with them."""
-        kernel = [self.number(1, 3), self.number(1, 3)]
+        kernel = [self.draw(self.sizes.windows), self.draw(self.sizes.windows)]
         dilations = [self.draw(st.sampled_from((1, 1, 2))) if size > 1 else 1 for size in kernel]
         reach = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
         pads = [self.number(0, reach[i % 2]) for i in range(4)]
@@ -150,20 +176,15 @@ class _Grower:
         self.values.append(n.binary("Mul", x, n.sigmoid(n.conv(y, x.shape[1], (1, 1)))))
 
 
-_LAYERS = tuple(
-    "plain plain depthwise pointwise pool bottleneck bottleneck shortcut branches merge upsample gate".split()
-)
-
-
 @st.composite
-def image_networks(draw: st.DrawFn, *, most_layers: int = 6) -> bytes:
+def image_networks(draw: st.DrawFn, *, most_layers: int = 6, sizes: Sizes = SMALL) -> bytes:
     """A model: one or two inputs, some layers, every value that nobody reads is an output, perhaps others too."""
     dtype = draw(st.sampled_from((np.int8, np.int8, np.uint8)))
     network = Network(seed=draw(st.integers(0, 1000)), dtype=dtype, qdq=draw(st.integers(0, 3)) == 0)
-    grower = _Grower(draw, network)
+    grower = _Grower(draw, network, sizes)
     for _ in range(draw(st.sampled_from((1, 1, 1, 2)))):
         grower.input()
-    for kind in draw(st.lists(st.sampled_from(_LAYERS), min_size=2, max_size=most_layers)):
+    for kind in draw(st.lists(st.sampled_from(sizes.layers), min_size=2, max_size=most_layers)):
         getattr(grower, kind)()
     read = {name for node in network.nodes for name in node.input}
     inputs = {info.name for info in network.inputs} | {value.name for value in grower.values if "input" in value.name}

@@ -135,13 +135,66 @@ def _choices(draw: st.DrawFn, subject: Subject, first: int, fed: str | None, tur
     if reach < least or (fed is None and draw(st.integers(0, 5)) == 0):
         return None
     stop = draw(st.integers(least, reach))
-    choice = GroupChoice(first=first, stop=stop, rows=draw(st.sampled_from(ROWS)), lean=draw(st.booleans()), fed=fed)
-    for index in range(first, stop - 1):
+    rows, lean = draw(st.sampled_from(ROWS)), draw(st.booleans())
+    choice = GroupChoice(first=first, stop=stop, rows=rows, lean=lean, fed=fed, turned=turned)
+    return draw(_expanded(subject, choice))
+
+
+@st.composite
+def _expanded(draw: st.DrawFn, subject: Subject, choice: GroupChoice) -> GroupChoice:
+    """A group with some of its layers made anew for each window, where they can be."""
+    maker = subject.composer.maker_of(turned=choice.turned)
+    for index in range(choice.first, choice.stop - 1):
         if maker.expandable(index) and draw(st.booleans()):
             wider = replace(choice, expansions=choice.expansions | {index})
             if subject.composer.stream(wider) is not None:
                 choice = wider
     return choice
+
+
+@st.composite
+def divided_plans(
+    draw: st.DrawFn,
+    subject: Subject,
+    ways: Mapping[str, st.SearchStrategy[Any]],
+    *,
+    feed: bool = False,
+    expand: bool = False,
+) -> Plan:
+    """A plan with random groups, each as long as it can be up to a random end.
+
+    Args:
+        draw: given by hypothesis.
+        subject: the network.
+        ways: attributes of a ``GroupChoice``: how the groups run.
+        feed: whether the rows of the only input are pushed where they can be.
+        expand: whether layers may be made anew for each window.
+    """
+    streams: dict[GroupChoice, LoweredStep] = {}
+    fed = subject.graph.inputs[0] if feed and len(subject.graph.inputs) == 1 else None
+    readers = [i for i, step in enumerate(subject.composer.lowered.steps) if fed in step.reads.values()]
+    first = 0
+    while first < subject.steps:
+        stop = draw(st.integers(first + 1, subject.steps))
+        way = {name: draw(values) for name, values in ways.items()}
+        found = (
+            (choice, step)
+            for pushed in ((fed, None) if fed is not None and first == 0 else (None,))
+            for end in range(subject.steps if pushed else stop, max(first, *readers, 0) if pushed else first, -1)
+            for choice in [GroupChoice(first=first, stop=end, fed=pushed, **way)]
+            if (step := subject.composer.stream(choice)) is not None
+        )
+        choice, step = next(found, (None, None))
+        if choice is None or step is None:
+            first += 1
+            continue
+        if expand:
+            choice = draw(_expanded(subject, choice))
+        stream = subject.composer.stream(choice)
+        assert stream is not None
+        streams[choice] = stream
+        first = choice.stop
+    return plan_lowered(with_streams(subject.composer, streams))
 
 
 def program(plan: Plan, folder: Path) -> Manifest:
