@@ -153,13 +153,15 @@ class Frontier:
         return best
 
     def faster(self, plan: Plan) -> Plan | None:
-        """The next faster plan, which needs more memory; None where there is none."""
+        """The next faster plan on the frontier, which needs more memory; None where there is none."""
+        best: Plan | None = None
         for index in reversed(range(len(self._sources))):
-            if self._sources[index][1].cycles < plan.cycles:
+            slower = self._sources[index][1].cycles >= plan.cycles
+            if not slower and self._promises(index, best.ram_bytes + 1 if best else None):
                 other = self._plan(index)
-                if other.ram_bytes > plan.ram_bytes:
-                    return other
-        return None
+                if other.ram_bytes > plan.ram_bytes and (best is None or other.ram_bytes <= best.ram_bytes):
+                    best = other
+        return best
 
     def _promises(self, index: int, bound: int | None) -> bool:
         """Whether a plan may need less than ``bound`` bytes: its arena is not known before it is placed."""

@@ -176,7 +176,7 @@ digits_status_t digits_run(void *arena, size_t arena_bytes)
 
     /* step 4: Conv 'node_Conv_357_quant' 1x32x24x24 -> 1x32x12x12 */
     digits_dwconv5x5s2_24x24x32(AT(const int8_t *, BUFFER_4), AT(int8_t *, BUFFER_5),
-                                AT(uint32_t *, SCRATCH_4), digits_weights_4, -128, -2040, -128);
+                                AT(uint32_t *, SCRATCH_4), digits_weights_4, -128, -2040);
     DIGITS_STEP_HOOK(4);
 
     /* step 5: Conv 'node_Conv_359_quant' 1x32x12x12 -> 1x16x12x12 */
@@ -211,7 +211,7 @@ digits_status_t digits_run(void *arena, size_t arena_bytes)
 
     /* step 11: Conv 'node_Conv_369_quant' 1x64x12x12 -> 1x64x6x6 */
     digits_dwconv5x5s2_12x12x64(AT(const int8_t *, BUFFER_11), AT(int8_t *, BUFFER_12),
-                                AT(uint32_t *, SCRATCH_11), digits_weights_11, -128, -2040, -128);
+                                AT(uint32_t *, SCRATCH_11), digits_weights_11, -128, -2040);
     DIGITS_STEP_HOOK(11);
 
     /* step 12: Conv 'node_Conv_371_quant' 1x64x6x6 -> 1x24x6x6 */
@@ -261,7 +261,7 @@ digits_status_t digits_run(void *arena, size_t arena_bytes)
 
     /* step 21: Conv 'node_Conv_387_quant' 1x120x3x3 -> 1x120x3x3 */
     digits_dwconv3x3_3x3x120(AT(const int8_t *, BUFFER_21), AT(int8_t *, BUFFER_22),
-                             AT(uint32_t *, SCRATCH_21), digits_weights_21, -128, -2040, -128);
+                             AT(uint32_t *, SCRATCH_21), digits_weights_21, -128, -2040);
     DIGITS_STEP_HOOK(21);
 
     /* step 22: Conv 'node_Conv_389_quant' 1x120x3x3 -> 1x40x3x3 */

@@ -17,7 +17,7 @@ void digits_conv1x1_4px_k8_to32(const int8_t *ifmap, int8_t *ofmap, uint32_t *co
                                 const uint32_t *weights, int32_t addend, int32_t out_zero);
 
 void digits_dwconv5x5s2_24x24x32(const int8_t *ifmap, int8_t *ofmap, uint32_t *plane, const uint32_t *weights,
-                                 int32_t in_zero, int32_t addend, int32_t out_zero);
+                                 int32_t in_zero, int32_t addend);
 
 void digits_conv1x1_4px_k24n8(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
                               int32_t addend, int32_t out_zero);
@@ -38,7 +38,7 @@ void digits_conv1x1_4px_k16_to64(const int8_t *ifmap, int8_t *ofmap, uint32_t *c
                                  const uint32_t *weights, int32_t addend, int32_t out_zero);
 
 void digits_dwconv5x5s2_12x12x64(const int8_t *ifmap, int8_t *ofmap, uint32_t *plane, const uint32_t *weights,
-                                 int32_t in_zero, int32_t addend, int32_t out_zero);
+                                 int32_t in_zero, int32_t addend);
 
 void digits_conv1x1_4px_k24n16(const int8_t *ifmap, int8_t *ofmap, uint32_t *columns, const uint32_t *weights,
                                int32_t addend, int32_t out_zero);
@@ -62,7 +62,7 @@ void digits_conv1x1_3px_k24n16(const int8_t *ifmap, int8_t *ofmap, uint32_t *col
                                int32_t addend, int32_t out_zero);
 
 void digits_dwconv3x3_3x3x120(const int8_t *ifmap, int8_t *ofmap, uint32_t *plane, const uint32_t *weights,
-                              int32_t in_zero, int32_t addend, int32_t out_zero);
+                              int32_t in_zero, int32_t addend);
 
 void digits_mean_3x3x96(const int8_t *input, int8_t *output);
 
