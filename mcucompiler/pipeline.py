@@ -25,6 +25,7 @@ from mcucompiler.stream.choice import Choice
 from mcucompiler.stream.plans import MOST_SLOWDOWN, Frontier, Plan, plan_in_order, plan_lowered
 from mcucompiler.stream.two_pass import in_two_passes
 
+_AS_FAST = 1.01  # estimates do not tell which of two plans is faster by less
 _STACK_ROOM = 1024  # more than streams have of stack: an arena smaller by so much surely fits
 
 
@@ -152,11 +153,15 @@ def _choose_on_frontier(graph: Graph, layered: tuple[Plan, ...], best: Plan, goa
 
 
 def best_layered(layered: Sequence[Plan], goal: Goal) -> Plan:
-    """The plan layer by layer for a goal: the fastest that fits; the smallest where none does, or to save memory."""
+    """The plan layer by layer for a goal: the fastest that fits; the smallest where none does, or to save memory.
+
+    Among plans whose times are as good as equal the smallest one is taken.
+    """
     fitting = [plan for plan in layered if goal.ram_bytes is None or plan.ram_bytes <= goal.ram_bytes]
-    if goal.optimize == "ram" or not fitting:
-        return min(layered, key=lambda plan: plan.memory.arena_bytes)
-    return min(fitting, key=lambda plan: (plan.cycles, plan.memory.arena_bytes))
+    if goal.optimize != "ram" and fitting:
+        most = min(plan.cycles for plan in fitting) * _AS_FAST
+        layered = [plan for plan in fitting if plan.cycles <= most]
+    return min(layered, key=lambda plan: (plan.memory.arena_bytes, plan.cycles))
 
 
 def needs_frontier(layered: Plan, goal: Goal) -> bool:

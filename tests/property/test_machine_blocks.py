@@ -144,10 +144,12 @@ def test_a_block_that_does_not_fit_says_where(live: int, registers: int) -> None
 
 def test_results_do_not_depend_on_the_cache_or_the_run() -> None:
     from mcucompiler.machine.compile import _solve
-    from mcucompiler.machine.dependences import legalize
+    from mcucompiler.machine.dependences import dependences, legalize
 
     program = random_block(5, 50).freeze()
-    first, second = (_solve(legalize(program), CORTEX_M7, RegisterFile(), 6) for _ in range(2))
+    legal = legalize(program)
+    graph = dependences(legal, CORTEX_M7)
+    first, second = (_solve(legal, graph, CORTEX_M7, RegisterFile(), 6) for _ in range(2))
     assert first == second
     assert compile_block(program, attempts=6).cycles == first.cycles
     assert compile_block(program, attempts=6) is compile_block(random_block(5, 50), attempts=6)

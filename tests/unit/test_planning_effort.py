@@ -104,8 +104,13 @@ def plan(ram: int, cycles: int) -> Plan:
     ],
 )
 def test_of_plans_layer_by_layer_the_fastest_that_fits_is_taken(goal: Goal, expected: int) -> None:
-    plans = (plan(80, 1000), plan(120, 990))
+    plans = (plan(80, 1000), plan(120, 980))
     assert best_layered(plans, goal) is plans[expected]
+
+
+def test_of_plans_as_fast_as_each_other_the_smaller_is_taken() -> None:
+    plans = (plan(120, 995), plan(80, 1000))
+    assert best_layered(plans, Goal()) is plans[1]
 
 
 def test_constants_are_packed_when_they_are_asked_for_and_only_once() -> None:
