@@ -115,7 +115,8 @@ def main() -> None:
     store.write_text(json.dumps(results, indent=1) + "\n")
     text = table(results)
     (folder / "results.md").write_text(
-        "# Results\n\nWritten by `make bench`; QEMU mps2-an500, default options. Cycles and times are estimates.\n\n"
+        "# Results\n\nWritten by `make bench`; QEMU mps2-an500, default options. Cycles and times are estimates. "
+        "MACs are those that are computed: channels that never change are left out.\n\n"
         f"{text}\n"
     )
     if args.output is None:

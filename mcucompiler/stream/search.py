@@ -14,6 +14,7 @@ from mcucompiler.stream.floors import MOST_COLUMNS, Floors
 from mcucompiler.stream.lives import Lives
 from mcucompiler.stream.patches import narrow_rings
 from mcucompiler.stream.paths import Edge
+from mcucompiler.stream.patience import Patience
 from mcucompiler.stream.types import StreamCall
 from mcucompiler.stream.widths import Widths
 
@@ -21,7 +22,6 @@ _WAYS = ((1, False), (1, True), (2, False), (4, False))  # rows of a run, and wh
 _COLUMNS = tuple(range(2, MOST_COLUMNS + 1))  # column bands
 _LONGEST_PATCHES = 10  # layers; the halo grows with each of them
 _MOST_EXPANSIONS = 3
-_MOST_MISSES = 4  # streams from a layer on that were no better than shorter ones, until longer ones are not tried
 _INFINITE = 1 << 62
 
 
@@ -67,7 +67,7 @@ class Search:
         self.floor = max(self._floor(), enough)
         self.covers = Covers()
         self.swift = Covers()
-        self.misses = [0] * len(self.layers)
+        self.patience = Patience(len(self.layers))
 
     def _reaches(self) -> list[int]:
         """For each step, one past the last one that may be in a stream that begins there."""
@@ -141,14 +141,14 @@ class Search:
         if fed is None and most <= self.floor:
             return
         # Shorter edges that need no more than this one must, do the same work in the same time.
-        known = self.covers.bytes(first, stop)
-        if self.misses[first] == _MOST_MISSES or known <= self.floors.least(first, stop):
+        known, least = self.covers.bytes(first, stop), self.floors.least(first, stop)
+        if known <= least or self.patience.ends(first, least):
             return
         if not self.spans(first, stop):
-            self.misses[first] += 1
+            self.patience.missed(first, least)
         for edge in self.variants(GroupChoice(first=first, stop=stop, fed=fed), _INFINITE if fed else most):
             if edge.bytes < known:
-                self.misses[first] = 0
+                self.patience.gained(first)
             yield edge
 
     def spans(self, first: int, stop: int) -> bool:

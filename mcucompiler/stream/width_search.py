@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mcucompiler.stream.paths import Edge
+from mcucompiler.stream.patience import Patience
 from mcucompiler.stream.search import Search
 from mcucompiler.stream.widths import Widths
 
-_MOST_MISSES = 4  # streams from a layer on that were no better than shorter ones, until longer ones are not tried
 _MARGIN = 8  # a stream needs more than its bound, which knows of no scratch: an eighth at least
 _INFINITE = 1 << 62
 
@@ -24,19 +24,19 @@ def edges_along_width(search: Search, widths: Widths) -> Iterator[Edge]:
     promises = tuple(widths.promises(search.takes, search.fed))
     floor = search.attainable(promises)
     covers = search.covers.again()
-    misses = [0] * len(search.layers)
+    patience = Patience(len(search.layers))
     for needed, group in sorted(promises, key=lambda promise: (promise[1].stop - promise[1].first, promise[1].first)):
         first, stop = group.first, group.stop
         most = max(layer.bytes for layer in search.layers[first:stop])
         if group.fed is None and most <= floor:
             continue
         known = covers.bytes(first, stop)
-        if misses[first] == _MOST_MISSES or known <= max(needed + needed // _MARGIN, floor):
+        if patience.ends(first, needed) or known <= max(needed + needed // _MARGIN, floor):
             continue
         if not search.spans(first, stop):
-            misses[first] += 1
+            patience.missed(first, needed)
         for edge in search.variants(group, _INFINITE if group.fed else most):
             if edge.bytes < known:
-                misses[first] = 0
+                patience.gained(first)
             covers.add(first, stop, edge.bytes)
             yield search.known(edge)
