@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 _MOST_MISSES = 4
+_SPANNING = 0.25  # of a miss, for a stream that may have to go on to a reader far behind
 _INFINITE = 1 << 62
 
 
@@ -17,16 +18,16 @@ class Patience:
     """
 
     def __init__(self, layers: int) -> None:
-        self._misses = [0] * layers
+        self._misses = [0.0] * layers
         self._promised = [_INFINITE] * layers
 
     def ends(self, first: int, least: int) -> bool:
         """Whether a group from ``first`` on, which needs at least so many bytes, is not worth trying."""
         return self._misses[first] >= _MOST_MISSES and least >= self._promised[first]
 
-    def missed(self, first: int, least: int) -> None:
-        """A group from ``first`` on is tried that may be in vain."""
-        self._misses[first] += 1
+    def missed(self, first: int, least: int, *, spans: bool = False) -> None:
+        """A group from ``first`` on is tried that may be in vain; ``spans``: it makes what is read behind it."""
+        self._misses[first] += _SPANNING if spans else 1
         self._promised[first] = min(self._promised[first], least)
 
     def gained(self, first: int) -> None:

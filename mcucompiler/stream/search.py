@@ -144,8 +144,7 @@ class Search:
         known, least = self.covers.bytes(first, stop), self.floors.least(first, stop)
         if known <= least or self.patience.ends(first, least):
             return
-        if not self.spans(first, stop):
-            self.patience.missed(first, least)
+        self.patience.missed(first, least, spans=self.spans(first, stop))
         for edge in self.variants(GroupChoice(first=first, stop=stop, fed=fed), _INFINITE if fed else most):
             if edge.bytes < known:
                 self.patience.gained(first)

@@ -33,8 +33,7 @@ def edges_along_width(search: Search, widths: Widths) -> Iterator[Edge]:
         known = covers.bytes(first, stop)
         if patience.ends(first, needed) or known <= max(needed + needed // _MARGIN, floor):
             continue
-        if not search.spans(first, stop):
-            patience.missed(first, needed)
+        patience.missed(first, needed, spans=search.spans(first, stop))
         for edge in search.variants(group, _INFINITE if group.fed else most):
             if edge.bytes < known:
                 patience.gained(first)

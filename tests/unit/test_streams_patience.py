@@ -24,3 +24,12 @@ def test_a_gain_gives_new_patience() -> None:
     assert patience.ends(0, 10)
     patience.gained(0)
     assert not patience.ends(0, 10)
+
+
+def test_streams_over_long_connections_are_tried_longer() -> None:
+    patience = Patience(1)
+    for _ in range(15):
+        patience.missed(0, 10, spans=True)
+        assert not patience.ends(0, 10)
+    patience.missed(0, 10, spans=True)
+    assert patience.ends(0, 10)
